@@ -1,0 +1,152 @@
+"""What a plugin raises, named by what the core may do next.
+
+::
+
+    ChannelError
+    ├─ NotSent                  the provider certainly did not accept the message
+    │  ├─ Permanent             no further try; the step ends, the credit is released, fallback starts
+    │  │  ├─ InvalidRecipient   this address will never work
+    │  │  ├─ OptedOut           the recipient asked for silence
+    │  │  ├─ ContentRejected    this content will never be accepted
+    │  │  ├─ OutsideWindow      free-form content needs a recent inbound message; send a template
+    │  │  ├─ Unsupported        the provider cannot express what was asked
+    │  │  └─ Misconfigured      this sender, template or region is not set up; nothing is paused
+    │  ├─ AccountBlocked        the whole account is refused: pause the gateway, alert, keep messages
+    │  └─ Transient             try again later, on the same or the next gateway
+    │     └─ RateLimited        … after `retry_after`; `scope` says who is limited
+    └─ OutcomeUnknown           it MAY have been sent: hold the credit, look it up, never blindly resend
+
+An exception that is not one of these, or a hook's answer of the wrong type, counts as `OutcomeUnknown`.
+A `detail` is shown to partners and operators: it never holds an address, message content or a secret.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+RateScope = Literal["account", "sender", "recipient"]
+
+
+class ChannelError(Exception):
+    """The channel could not send this message; read `code` and `detail`."""
+
+    code: ClassVar[str] = "CHANNEL_ERROR"
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        provider_code: str | None = None,
+        http_status: int | None = None,
+    ) -> None:
+        self.detail = detail or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.provider_code = provider_code
+        self.http_status = http_status
+        super().__init__(self.detail)
+
+
+class NotSent(ChannelError):
+    """The provider did not accept this message; it was certainly not sent."""
+
+    code = "NOT_SENT"
+
+
+class Permanent(NotSent):
+    """The provider refuses this message for good; change the request before you send it again."""
+
+    code = "REJECTED"
+
+
+class InvalidRecipient(Permanent):
+    """The recipient cannot be reached at this address; correct it."""
+
+    code = "INVALID_RECIPIENT"
+
+
+class OptedOut(Permanent):
+    """The recipient opted out; do not send again until they opt in."""
+
+    code = "OPTED_OUT"
+
+
+class ContentRejected(Permanent):
+    """The provider refuses this content; change it."""
+
+    code = "CONTENT_REJECTED"
+
+
+class OutsideWindow(Permanent):
+    """The recipient has not written recently; send an approved template instead."""
+
+    code = "OUTSIDE_WINDOW"
+
+
+class Unsupported(Permanent):
+    """This channel cannot express what was asked; choose another content kind or channel."""
+
+    code = "UNSUPPORTED"
+
+
+class Misconfigured(Permanent):
+    """The sender, template or region is not set up at the provider; ask the operator."""
+
+    code = "MISCONFIGURED"
+
+
+class AccountBlocked(NotSent):
+    """The provider refuses the gateway's account; the operator must mend its credentials or funds."""
+
+    code = "ACCOUNT_BLOCKED"
+
+
+class Transient(NotSent):
+    """The provider could not be reached or was busy; the message will be tried again."""
+
+    code = "TEMPORARY_FAILURE"
+
+
+class RateLimited(Transient):
+    """The provider is limiting the rate; the message will be tried again later.
+
+    `retry_after` is in seconds; `scope` says whether the account, the sender or only this recipient is limited.
+    """
+
+    code = "PROVIDER_RATE_LIMITED"
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        retry_after: float | None = None,
+        scope: RateScope = "account",
+        provider_code: str | None = None,
+        http_status: int | None = None,
+    ) -> None:
+        super().__init__(detail, provider_code=provider_code, http_status=http_status)
+        self.retry_after = retry_after
+        self.scope: RateScope = scope
+
+
+class OutcomeUnknown(ChannelError):
+    """The provider may or may not have accepted this message; wait for a receipt before you send again."""
+
+    code = "OUTCOME_UNKNOWN"
+
+
+#: Every class a plugin's error table may name, by class name.
+ERROR_CLASSES: dict[str, type[ChannelError]] = {
+    cls.__name__: cls
+    for cls in (
+        Permanent,
+        InvalidRecipient,
+        OptedOut,
+        ContentRejected,
+        OutsideWindow,
+        Unsupported,
+        Misconfigured,
+        AccountBlocked,
+        Transient,
+        RateLimited,
+        OutcomeUnknown,
+    )
+}

@@ -1,0 +1,73 @@
+"""How many SMS segments a text takes.
+
+GSM-7 (3GPP TS 23.038 §6.2.1): 160 septets in one segment, 153 in each of several; a character of the extension table
+takes two, and an escape pair is never split. Any other character turns the whole text into UCS-2: 70 UTF-16 units in
+one segment, 67 in each of several; a surrogate pair is never split.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+#: The default alphabet, without the escape character.
+GSM_BASIC = frozenset(
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
+    "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+#: The extension table: two septets each.
+GSM_EXTENSION = frozenset("\f^{}\\[~]|€")
+_GSM = GSM_BASIC | GSM_EXTENSION
+
+GSM_SINGLE, GSM_PART = 160, 153
+UCS2_SINGLE, UCS2_PART = 70, 67
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """`units` are septets (GSM-7) or UTF-16 units (UCS-2). `culprits` are the characters that forced UCS-2."""
+
+    encoding: Literal["GSM-7", "UCS-2"]
+    units: int
+    count: int
+    culprits: tuple[str, ...] = ()
+
+
+def count_segments(text: str) -> Segments:
+    """Count the segments of a text; an empty text still takes one."""
+    characters = set(text)
+    culprits = characters - _GSM
+    if culprits:
+        return _ucs2(text, tuple(sorted(culprits)))
+    extended = characters & GSM_EXTENSION
+    if not extended:
+        units = len(text)
+        return Segments("GSM-7", units, 1 if units <= GSM_SINGLE else -(-units // GSM_PART))
+    widths = [2 if character in GSM_EXTENSION else 1 for character in text]
+    return _pack("GSM-7", widths, GSM_SINGLE, GSM_PART)
+
+
+def _ucs2(text: str, culprits: tuple[str, ...]) -> Segments:
+    units = len(text.encode("utf-16-le", "surrogatepass")) // 2
+    if units == len(text):
+        return Segments("UCS-2", units, 1 if units <= UCS2_SINGLE else -(-units // UCS2_PART), culprits)
+    widths = [2 if ord(character) > 0xFFFF else 1 for character in text]
+    return _pack("UCS-2", widths, UCS2_SINGLE, UCS2_PART, culprits)
+
+
+def _pack(
+    encoding: Literal["GSM-7", "UCS-2"],
+    widths: list[int],
+    single: int,
+    part: int,
+    culprits: tuple[str, ...] = (),
+) -> Segments:
+    units = sum(widths)
+    if units <= single:
+        return Segments(encoding, units, 1, culprits)
+    count, used = 1, 0
+    for width in widths:
+        if used + width > part:
+            count, used = count + 1, 0
+        used += width
+    return Segments(encoding, units, count, culprits)
