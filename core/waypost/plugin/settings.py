@@ -24,7 +24,8 @@ REDACTED = "••••••"
 class Settings(BaseModel):
     """A plugin's settings: frozen, and closed to fields it does not declare."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    #: Input stays out of error texts: it may be a secret.
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, hide_input_in_errors=True)
 
 
 class NoSettings(Settings):
