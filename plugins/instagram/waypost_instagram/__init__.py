@@ -1,0 +1,1 @@
+"""Instagram messaging, a channel of Waypost."""

@@ -1,0 +1,1 @@
+"""Messenger (Facebook Pages), a channel of Waypost."""

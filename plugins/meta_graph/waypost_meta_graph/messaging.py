@@ -26,7 +26,7 @@ from waypost.plugin import (
     WebhookRequest,
 )
 
-from waypost_meta_graph.identity import event_id, piece_id
+from waypost_meta_graph.identity import event_id, piece_digest, piece_id
 from waypost_meta_graph.messaging_contents import contents, words_content
 from waypost_meta_graph.messaging_payloads import Surface
 from waypost_meta_graph.pieces import child, flag, items, moment, moment_at, text
@@ -282,7 +282,7 @@ def _receipts(origin: Origin, body: dict[str, Any], status: Literal["delivered",
     watermark = moment(body.get("watermark"))
     if watermark is not None and person is not None:
         yield DeliveryUpdate(
-            event_id=event_id(f"{status}-until", person.value, text(body, "watermark")),
+            event_id=event_id(f"{status}-until", piece_digest(person.value), text(body, "watermark")),
             account_ref=origin.account_ref,
             occurred_at=origin.at,
             raw=origin.raw,

@@ -28,10 +28,8 @@ def contents(body: Mapping[str, Any]) -> tuple[Content, ...]:
     stickers = {
         text(child(each, "payload"), "sticker_id") for each in objects(body, "attachments") if _is_sticker(each)
     }
-    for attachment in items(body, "attachments"):
-        # Until the end of August 2026 a sticker comes twice: as a sticker and as an image with the same id.
-        if not _is_twin(attachment, stickers):
-            found.append(_attachment(attachment))
+    # Until the end of August 2026 a sticker comes twice: as a sticker and as an image with the same id.
+    found.extend(_attachment(each) for each in items(body, "attachments") if not _is_twin(each, stickers))
     story = child(body, "reply_to", "story")
     if story:
         found.append(Unknown(provider_kind="story", fields=story))

@@ -1,7 +1,7 @@
-"""Send API bodies, which Messenger and Instagram share: content → the `message` object, options → type and tag.
+"""Send API bodies, which Messenger and Instagram share: content → the `message` object or the sender action.
 
 Source: Meta, Messenger Platform, "Send API reference", "Button template", "Generic template", "Quick replies",
-"Sender actions", "Send a utility message"; Instagram Platform, "Send a message". Building a body checks the limits
+"Sender actions"; Instagram Platform, "Send a message". Building a body checks the limits
 those pages name, so that `price` refuses what `send` could not express.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from waypost.plugin import (
@@ -20,22 +19,11 @@ from waypost.plugin import (
     Choice,
     Content,
     ContentRejected,
-    Context,
     Media,
-    OutboundMessage,
-    OutsideWindow,
-    Quote,
-    QuoteLine,
     Reaction,
     Text,
     Unsupported,
 )
-
-#: Free-form messages are allowed for so long after the person's last message.
-WINDOW = timedelta(hours=24)
-#: A person at the business may answer for so long, with the tag HUMAN_AGENT.
-HUMAN_AGENT_WINDOW = timedelta(days=7)
-HUMAN_AGENT = "HUMAN_AGENT"
 
 SENDER_ACTIONS = {"typing_on": "typing_on", "typing_off": "typing_off", "mark_read": "mark_seen"}
 ATTACHMENT_TYPES = {"image": "image", "video": "video", "audio": "audio", "document": "file"}
@@ -47,14 +35,10 @@ BUTTON_TEXT_CHARACTERS = 640
 CARD_CHARACTERS = 80
 BUTTONS_PER_MESSAGE = 3
 
-#: What a message is metered as.
-MESSAGE_SKU = "message"
-ACTION_SKU = "action"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surface:
-    """What tells Messenger and Instagram apart; `tags` and the address kinds are theirs, the wire is one."""
+    """What tells Messenger and Instagram apart, where the wire is one."""
 
     title: str
     webhook_object: str
@@ -190,12 +174,12 @@ def _card(surface: Surface, card: Card) -> dict[str, Any]:
     return element
 
 
-# ---- envelope
+# ---- sender action
 
 
-def sender_action(surface: Surface, psid: str, content: Content) -> dict[str, Any]:
+def sender_action(surface: Surface, person: str, content: Content) -> dict[str, Any]:
     """The body of a sender action or a reaction. Raises `Unsupported`."""
-    body: dict[str, Any] = {"recipient": {"id": psid}}
+    body: dict[str, Any] = {"recipient": {"id": person}}
     if isinstance(content, Reaction):
         payload = {"message_id": content.message_id}
         if content.emoji:
@@ -205,51 +189,3 @@ def sender_action(surface: Surface, psid: str, content: Content) -> dict[str, An
     if action is None:
         raise Unsupported(f"{surface.title} has no such action.")
     return {**body, "sender_action": action}
-
-
-def message_tag(message: OutboundMessage) -> str | None:
-    """The message tag the partner asked for, if any."""
-    tag = message.options.get("tag")
-    return tag if isinstance(tag, str) and tag else None
-
-
-def messaging_type(surface: Surface, message: OutboundMessage, tags: tuple[str, ...]) -> dict[str, str]:
-    """The `messaging_type` and `tag` fields, from the partner's options. Raises `Unsupported`."""
-    tag = message_tag(message)
-    asked = message.options.get("messaging_type")
-    if tag is None and message.options.get("tag") is not None:
-        raise Unsupported("The option `tag` is the name of a message tag.")
-    if asked is not None and asked not in surface.messaging_types:
-        raise Unsupported(f"The option `messaging_type` is one of {', '.join(sorted(surface.messaging_types))}.")
-    if tag is not None:
-        if tag not in tags:
-            raise Unsupported(f"This gateway allows the message tags {', '.join(tags) or 'none'}.")
-        if asked not in (None, "MESSAGE_TAG"):
-            raise Unsupported("A tag goes with the messaging type MESSAGE_TAG only.")
-        return {"messaging_type": "MESSAGE_TAG", "tag": tag}
-    if asked == "MESSAGE_TAG":
-        raise Unsupported("The messaging type MESSAGE_TAG needs the option `tag`.")
-    chosen = asked or surface.default_messaging_type
-    return {"messaging_type": chosen} if chosen else {}
-
-
-# ---- window and meter
-
-
-def require_open_window(ctx: Context, message: OutboundMessage) -> None:
-    """Raise `OutsideWindow` where we know that the person has not written recently enough.
-
-    We know it when the gateway has received for longer than the window and nothing came in that time. A tag keeps
-    the window open: HUMAN_AGENT for seven days, any other for as long as Meta accepts it.
-    """
-    last = ctx.last_inbound_at or ctx.history_since
-    tag = message_tag(message)
-    if last is None or (tag is not None and tag != HUMAN_AGENT):
-        return
-    if ctx.now - last > (HUMAN_AGENT_WINDOW if tag else WINDOW):
-        raise OutsideWindow("The person has not written recently; answer with a message tag, or wait until they do.")
-
-
-def meter(content: Content) -> Quote:
-    """One unit per message, or per action, billable once sent."""
-    return Quote(lines=(QuoteLine(sku=ACTION_SKU if is_action(content) else MESSAGE_SKU, charge_on="sent"),))

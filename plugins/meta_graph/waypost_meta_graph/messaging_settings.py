@@ -1,0 +1,20 @@
+"""Settings that Messenger and Instagram share beyond those of the Graph."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+
+def _words(value: Any) -> Any:
+    """One string from a form field may hold several words, apart by space or comma."""
+    return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
+#: The id of a Page or an Instagram account: digits.
+AccountId = Annotated[str, Field(pattern=r"^[0-9]{1,32}$")]
+#: The message tags that partners may use. Meta retires tags now and then, so that the list is the operator's.
+MessageTags = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")], ...], BeforeValidator(_words), Field(max_length=20)
+]
