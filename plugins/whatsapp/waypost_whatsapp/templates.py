@@ -1,0 +1,76 @@
+"""Templates: a partner's variables → Meta's components, and Meta's list → ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args
+
+from waypost.plugin import ContentRejected, Template, TemplateInfo
+from waypost_meta_graph.pieces import objects, text
+
+from waypost_whatsapp.settings import Category
+
+_CATEGORIES: Mapping[str, Category] = {name: name for name in get_args(Category)}
+_VARIABLE = re.compile(r"\{\{\s*([A-Za-z0-9_]+)\s*\}\}")
+
+
+def checked_category(value: str) -> Category:
+    """A category in Meta's own words, whatever its case. Raises `ContentRejected` for any other."""
+    category = _CATEGORIES.get(value.strip().lower())
+    if category is None:
+        raise ContentRejected("A template's category is one of: " + ", ".join(_CATEGORIES) + ".")
+    return category
+
+
+def template_object(content: Template, default_language: str) -> dict[str, Any]:
+    """The `template` of a send. Raises `ContentRejected` where variables and components contradict each other."""
+    components = [dict(component) for component in content.components or ()]
+    if content.variables:
+        if any(str(component.get("type", "")).lower() == "body" for component in components):
+            raise ContentRejected("Give the body's variables or a body component, not both.")
+        components.append({"type": "body", "parameters": _parameters(content.variables)})
+    made: dict[str, Any] = {
+        "name": content.template_id,
+        "language": {"code": content.language or default_language},
+    }
+    if components:
+        made["components"] = components
+    return made
+
+
+def _parameters(variables: Mapping[str, str]) -> list[dict[str, Any]]:
+    if not any(name.isdecimal() for name in variables):
+        return [{"type": "text", "parameter_name": name, "text": value} for name, value in variables.items()]
+    wanted = [str(position) for position in range(1, len(variables) + 1)]
+    if set(wanted) != set(variables):
+        # Meta counts parameters by their order: a gap would put a value into the wrong place.
+        raise ContentRejected("Template variables are all named, or numbered from 1 without a gap.")
+    return [{"type": "text", "text": variables[position]} for position in wanted]
+
+
+def template_infos(pieces: Iterable[Mapping[str, Any]]) -> list[TemplateInfo]:
+    """Meta's list of templates as ours; `template_id` is the name, for that is what a send takes."""
+    infos = []
+    for piece in pieces:
+        name = text(piece, "name")
+        if name is not None:
+            infos.append(
+                TemplateInfo(
+                    template_id=name,
+                    name=name,
+                    language=text(piece, "language"),
+                    category=(text(piece, "category") or "").lower() or None,
+                    status=(text(piece, "status") or "unknown").lower(),
+                    variables=_variables(piece),
+                )
+            )
+    return infos
+
+
+def _variables(piece: Mapping[str, Any]) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for component in objects(piece, "components"):
+        if (text(component, "type") or "").upper() == "BODY":
+            found.update(dict.fromkeys(_VARIABLE.findall(text(component, "text") or "")))
+    return tuple(found)
