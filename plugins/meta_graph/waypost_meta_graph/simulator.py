@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from aiohttp import web
 from waypost.plugin import WebhookRequest
@@ -150,9 +151,9 @@ class GraphSimulator(Simulator):
         query = (
             ("hub.mode", "subscribe"),
             ("hub.challenge", challenge),
-            ("hub.verify_token", token or self.verify_token),
+            ("hub.verify_token", self.verify_token if token is None else token),
         )
-        return WebhookRequest(method="GET", url=url or self.webhook_url, query=query)
+        return WebhookRequest(method="GET", url=f"{url or self.webhook_url}?{urlencode(query)}", query=query)
 
     @staticmethod
     def seconds() -> str:
