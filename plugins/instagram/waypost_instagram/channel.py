@@ -31,16 +31,13 @@ from waypost_instagram.errors import ERRORS
 from waypost_instagram.payloads import INSTAGRAM, LIKE_HEART, SharedPost, StructuredTemplate, body
 from waypost_instagram.settings import InstagramAccount
 
-#: The webhook fields that this plugin reads. Echoes come under `messages`.
-SUBSCRIBED_FIELDS = (
-    "messages",
-    "message_reactions",
-    "messaging_postbacks",
-    "messaging_referral",
-    "messaging_seen",
-    "messaging_handover",
-    "standby",
-)
+#: What to subscribe to by either way in. Echoes come under `messages`. Through a Page, any field of the Page's own
+#: connects it: what Instagram sends is chosen in the app's dashboard.
+SUBSCRIBED_FIELDS = {
+    "instagram": "messages,message_reactions,messaging_postbacks,messaging_referral,messaging_seen,"
+    "messaging_handover,standby",
+    "page": "messages",
+}
 
 INFO = ChannelInfo(
     channel="INSTAGRAM",
@@ -174,7 +171,7 @@ class Instagram:
         """
         account = _account(ctx)
         graph = Graph.of(ctx.http, account, ERRORS)
-        await graph.post(f"{account.node}/subscribed_apps", {"subscribed_fields": ",".join(SUBSCRIBED_FIELDS)})
+        await graph.post(f"{account.node}/subscribed_apps", {"subscribed_fields": SUBSCRIBED_FIELDS[account.login]})
 
     @hookimpl
     def simulator(self) -> Simulator:

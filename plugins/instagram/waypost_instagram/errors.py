@@ -1,6 +1,7 @@
 """Instagram's errors, over those that the Send API shares with Messenger.
 
-Source: Meta, Instagram Platform, "Error codes"; the bare subcodes come from third parties, who saw them in either place.
+Source: Meta, Instagram Platform, "Error codes". The bare subcodes come from third parties, who saw them as code or as
+subcode.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import Field
-from waypost.plugin import Content, ContentRejected, Context, OutboundMessage, Template, Unsupported
+from waypost.plugin import Content, ContentRejected, Context, Media, OutboundMessage, Template, Unsupported
 from waypost_meta_graph.messaging_payloads import Surface, is_action, message_part, sender_action, template_attachment
 from waypost_meta_graph.messaging_rules import message_tag, messaging_type, person_id
 
@@ -42,6 +42,8 @@ def body(ctx: Context, account: MessengerAccount, message: OutboundMessage) -> d
     if is_action(content):
         return sender_action(MESSENGER, person, content)
     part = _message(content)
+    if message.options.get("is_reusable") is True and isinstance(content, Media) and content.url:
+        part["attachment"]["payload"]["is_reusable"] = True
     if ctx.correlation:
         part["metadata"] = ctx.correlation
     request: dict[str, Any] = {"recipient": {"id": person}, **_type(account, message), "message": part}
