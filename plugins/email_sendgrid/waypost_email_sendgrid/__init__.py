@@ -1,0 +1,1 @@
+"""Email by SendGrid, as a Waypost channel plugin."""

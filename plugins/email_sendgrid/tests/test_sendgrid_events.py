@@ -1,0 +1,318 @@
+"""The Event Webhook: every documented event, copies, and what nobody documented."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from waypost.plugin import (
+    AccountUpdate,
+    Address,
+    ConsentChange,
+    DeliveryUpdate,
+    Engagement,
+    UnknownEvent,
+    WebhookRequest,
+)
+from waypost.plugin.errors import ERROR_CLASSES
+from waypost_email_sendgrid.address import fingerprint
+from waypost_email_sendgrid.bounces import bounce, drop
+from waypost_email_sendgrid.channel import email
+
+ADA = Address("email", "ada.okafor@example.com")
+MESSAGE_ID = "14c5d75ce93mQ7wUfZx1kA"
+FIXTURES = Path(__file__).parent / "fixtures" / "webhooks"
+
+
+def batch(*events: object) -> WebhookRequest:
+    body = b"[" + b",\r\n".join(json.dumps(event).encode() for event in events) + b"]\r\n"
+    return WebhookRequest(
+        method="POST", url="https://x", headers=(("content-type", "application/json;charset=utf-8"),), body=body
+    )
+
+
+def at(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+RECEIPTS = {
+    "event_processed.json": ("sent", 1794302101, None, None),
+    "event_processed_pool.json": ("sent", 1794302101, None, None),
+    "event_delivered.json": ("delivered", 1794302103, None, None),
+    "event_category_string.json": ("delivered", 1794302103, None, None),
+    "event_bounce.json": ("undelivered", 1794302104, "bounce:5.1.1", "InvalidRecipient"),
+    "event_bounce_blocked.json": ("undelivered", 1794302105, "blocked:5.7.1", "Permanent"),
+    "event_dropped_bounced_address.json": ("failed", 1794302106, "dropped:bounced_address", "InvalidRecipient"),
+    "event_dropped_unsubscribed.json": ("failed", 1794302106, "dropped:unsubscribed_address", "OptedOut"),
+    "event_dropped_spam_reporting.json": ("failed", 1794302106, "dropped:spam_reporting_address", "OptedOut"),
+    "event_dropped_invalid.json": ("failed", 1794302106, "dropped:invalid", "InvalidRecipient"),
+}
+
+
+@pytest.mark.parametrize("name", RECEIPTS)
+def test_a_receipt(name, delivery) -> None:
+    status, seconds, code, error_class = RECEIPTS[name]
+    request = delivery(name)
+    (event,) = email.parse_event(request)
+    (written,) = json.loads(request.body)
+    assert isinstance(event, DeliveryUpdate)
+    assert (event.status, event.occurred_at) == (status, at(seconds))
+    assert (event.error_code, event.error_class) == (code, error_class)
+    assert event.provider_id == MESSAGE_ID
+    assert event.event_id == written["sg_event_id"]
+    assert event.participant == written["email"]
+    assert event.raw == written
+    assert written["email"] not in (event.error_detail or "")
+    if error_class:
+        assert error_class in ERROR_CLASSES
+        assert event.error_detail
+
+
+def test_a_deferral_is_a_note_and_no_status(delivery) -> None:
+    (event,) = email.parse_event(delivery("event_deferred.json"))
+    assert isinstance(event, Engagement)
+    assert (event.action, event.provider_id, event.sender) == ("other", MESSAGE_ID, (ADA,))
+    assert event.detail == {"event": "deferred", "attempt": "1", "copy": False}
+    assert event.occurred_at == at(1794302102)
+
+
+@pytest.mark.parametrize(("name", "machine"), [("event_open.json", False), ("event_open_machine.json", True)])
+def test_an_open_is_an_engagement(name, machine, delivery) -> None:
+    (event,) = email.parse_event(delivery(name))
+    assert isinstance(event, Engagement)
+    assert (event.action, event.provider_id, event.sender) == ("open", MESSAGE_ID, (ADA,))
+    assert event.detail["machine"] is machine
+
+
+def test_a_click_is_an_engagement(delivery) -> None:
+    (event,) = email.parse_event(delivery("event_click.json"))
+    assert isinstance(event, Engagement)
+    assert (event.action, event.provider_id, event.sender) == ("click", MESSAGE_ID, (ADA,))
+    assert event.detail["url"] == "https://shop.example.test/orders/42?utm=a%20b"
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "scope", "seconds"),
+    [
+        ("spamreport", "opted_out", "all", 1794302600),
+        ("unsubscribe", "opted_out", "all", 1794302700),
+        ("group_unsubscribe", "opted_out", "14", 1794302800),
+        ("group_resubscribe", "opted_in", "14", 1794302900),
+    ],
+)
+def test_consent_changes(name, state, scope, seconds, delivery) -> None:
+    (event,) = email.parse_event(delivery(f"event_{name}.json"))
+    assert isinstance(event, ConsentChange)
+    assert (event.address, event.state, event.scope, event.reason) == (ADA, state, scope, name)
+    assert event.occurred_at == at(seconds)
+
+
+def test_an_account_alert(delivery) -> None:
+    (event,) = email.parse_event(delivery("event_account_status_change.json"))
+    assert isinstance(event, AccountUpdate)
+    assert (event.topic, event.state, event.detail) == ("account_status_change", "blocked", "compliance_suspend")
+    assert event.event_id == "RD6gXFqYeKeO7G-HsgafOg9V1Jf7HoKI1TrMY963"
+
+
+def test_a_batch_keeps_its_order(delivery) -> None:
+    kinds = [type(event).__name__ for event in email.parse_event(delivery("batch_lifecycle.json"))]
+    assert kinds == ["DeliveryUpdate", "DeliveryUpdate", "Engagement", "Engagement"]
+    everything = email.parse_event(delivery("batch_all_event_types.json"))
+    assert len(everything) == 17
+    assert not [event for event in everything if isinstance(event, UnknownEvent)]
+    assert len({event.event_id for event in everything}) == 17
+
+
+def test_two_recipients_share_an_id_and_are_told_apart(delivery) -> None:
+    events = email.parse_event(delivery("batch_two_recipients_mixed.json"))
+    assert [(event.participant, event.status) for event in events] == [
+        ("ada.okafor@example.com", "sent"),
+        ("bo@example.org", "sent"),
+        ("ada.okafor@example.com", "undelivered"),
+        ("bo@example.org", "delivered"),
+    ]
+    assert {event.provider_id for event in events} == {MESSAGE_ID}
+
+
+def test_a_copy_s_receipts_move_no_status(delivery) -> None:
+    request = delivery("batch_two_recipients_mixed.json")
+    ours = {"waypost_ref": "att_1", "waypost_to": fingerprint("att_1", "Ada.Okafor@example.com")}
+    events = email.parse_event(batch(*({**event, **ours} for event in json.loads(request.body))))
+    about_ada = [event for event in events if isinstance(event, DeliveryUpdate)]
+    about_bo = [event for event in events if isinstance(event, Engagement)]
+    assert [event.status for event in about_ada] == ["sent", "undelivered"]
+    assert {event.correlation for event in events} == {"att_1"}
+    assert [(event.action, event.detail["event"], event.detail["copy"]) for event in about_bo] == [
+        ("other", "processed", True),
+        ("other", "delivered", True),
+    ]
+    assert {event.sender for event in about_bo} == {(Address("email", "bo@example.org"),)}
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in FIXTURES.glob("*.json")))
+def test_the_same_delivery_gives_the_same_events(name, delivery) -> None:
+    request = delivery(name)
+    assert email.parse_event(request) == email.parse_event(request)
+    alone = [email.parse_event(batch(piece))[0].event_id for piece in reversed(json.loads(request.body))]
+    assert alone[::-1] == [event.event_id for event in email.parse_event(request)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "error_class"),
+    [
+        ({"type": "bounce", "bounce_classification": "Mailbox Unavailable", "status": "4.2.2"}, "bounce:4.2.2",
+         "InvalidRecipient"),
+        ({"type": "bounce", "bounce_classification": "Content"}, "bounce", "ContentRejected"),
+        ({"type": "bounce", "bounce_classification": "Unclassified"}, "bounce", "Permanent"),
+        ({"type": "bounce", "status": "5.1.10"}, "bounce:5.1.10", "InvalidRecipient"),
+        ({"type": "bounce"}, "bounce", "Permanent"),
+        ({}, "bounce", "Permanent"),
+        ({"type": "blocked"}, "blocked", "Transient"),
+        ({"type": "blocked", "bounce_classification": "Technical"}, "blocked", "Transient"),
+        ({"type": "blocked", "bounce_classification": "Frequency or Volume Too High"}, "blocked", "RateLimited"),
+        ({"type": "expired"}, "expired", "Transient"),
+        ({"type": "expired", "bounce_classification": "Unclassified"}, "expired", "Transient"),
+        ({"type": "new kind ada@example.com", "status": "ada@example.com"}, "bounce", "Permanent"),
+        ({"type": 7, "status": 5, "bounce_classification": ["x"]}, "bounce", "Permanent"),
+    ],
+)  # fmt: skip
+def test_why_it_bounced(fields, code, error_class) -> None:
+    failure = bounce(fields)
+    assert (failure.status, failure.code, failure.error_class) == ("undelivered", code, error_class)
+    assert error_class in ERROR_CLASSES
+
+
+@pytest.mark.parametrize(
+    ("reason", "code", "error_class"),
+    [
+        ("Bounced Address", "dropped:bounced_address", "InvalidRecipient"),
+        ("Unsubscribed Address", "dropped:unsubscribed_address", "OptedOut"),
+        ("Spam Reporting Address", "dropped:spam_reporting_address", "OptedOut"),
+        ("Invalid", "dropped:invalid", "InvalidRecipient"),
+        ("Invalid SMTPAPI header", "dropped:invalid_smtpapi_header", "ContentRejected"),
+        ("Spam Content", "dropped:spam_content", "ContentRejected"),
+        ("Recipient List over Package Quota", "dropped:recipient_list_over_package_quota", "AccountBlocked"),
+        ("Because ada@example.com said so", "dropped", "Permanent"),
+        (None, "dropped", "Permanent"),
+        ({"x": 1}, "dropped", "Permanent"),
+    ],
+)
+def test_why_it_was_dropped(reason, code, error_class) -> None:
+    failure = drop({"reason": reason})
+    assert (failure.status, failure.code, failure.error_class) == ("failed", code, error_class)
+    assert error_class in ERROR_CLASSES
+
+
+def test_a_late_bounce_without_ids_is_kept_and_matched_to_nothing(delivery) -> None:
+    (written,) = json.loads(delivery("event_bounce.json").body)
+    for name in ("sg_message_id", "smtp-id"):
+        del written[name]
+    (event,) = email.parse_event(batch(written))
+    assert isinstance(event, UnknownEvent)
+    assert event.raw == written
+    (found,) = email.parse_event(batch({**written, "waypost_ref": "att_1"}))
+    assert isinstance(found, DeliveryUpdate)
+    assert (found.provider_id, found.correlation) == (None, "att_1")
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        7, None, "text", [], ["x"], {}, {"event": 7}, {"event": None}, {"event": "brand_new"}, {"event": ["open"]},
+        {"event": "unsubscribe"}, {"event": "unsubscribe", "email": 7}, {"event": "unsubscribe", "email": "nobody"},
+        {"event": "group_unsubscribe", "email": "ada@example.com"},
+        {"event": "group_unsubscribe", "email": "ada@example.com", "asm_group_id": True},
+        {"event": "delivered"}, {"event": "delivered", "sg_message_id": 7}, {"event": "delivered", "sg_message_id": ""},
+        {"event": "bounce", "sg_message_id": "\u0000.x"},
+    ],
+)  # fmt: skip
+def test_a_strange_piece_is_kept_and_harms_no_neighbour(strange, delivery) -> None:
+    (good,) = json.loads(delivery("event_delivered.json").body)
+    first, middle, last = email.parse_event(batch(good, strange, {**good, "sg_event_id": "other"}))
+    assert isinstance(first, DeliveryUpdate)
+    assert isinstance(last, DeliveryUpdate)
+    assert isinstance(middle, UnknownEvent)
+    assert middle.raw == (strange if isinstance(strange, dict) else {"value": strange})
+    assert middle.event_id == email.parse_event(batch(strange))[0].event_id
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "moment"),
+    [
+        (1794302103, at(1794302103)),
+        ("1794302103", at(1794302103)),
+        (1794302103.5, datetime.fromtimestamp(1794302103.5, UTC)),
+        (10**18, None),
+        (-(10**18), None),
+        ("soon", None),
+        (True, None),
+        (None, None),
+        ([], None),
+    ],
+)
+def test_times(timestamp, moment) -> None:
+    (event,) = email.parse_event(batch({"event": "delivered", "sg_message_id": "a.b", "timestamp": timestamp}))
+    assert event.occurred_at == moment
+
+
+@pytest.mark.parametrize("sg_event_id", [None, 7, "", "x" * 1000, "a\x00b", "a\nb"])
+def test_an_event_without_a_usable_id_gets_one_from_its_own_words(sg_event_id) -> None:
+    piece = {"event": "delivered", "sg_message_id": "a.b", "sg_event_id": sg_event_id, "email": "ada@example.com"}
+    (event,) = email.parse_event(batch(piece))
+    assert event.event_id.startswith("piece:")
+    assert event.event_id == email.parse_event(batch({}, dict(reversed(piece.items()))))[1].event_id
+    assert event.event_id != email.parse_event(batch({**piece, "email": "bo@example.com"}))[0].event_id
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"not json", b"7", b'"x"', b"null", b"\xff\xfe", b"[" * 100_000, b'[{"a":' + b"[" * 400 + b"]" * 400 + b"}]"],
+)
+def test_a_body_that_is_no_batch_is_kept(body: bytes) -> None:
+    (event,) = email.parse_event(dataclasses.replace(batch(), body=body))
+    assert isinstance(event, UnknownEvent)
+    assert "body" in event.raw
+
+
+def test_a_single_object_is_taken_for_a_batch_of_one(delivery) -> None:
+    (written,) = json.loads(delivery("event_delivered.json").body)
+    (event,) = email.parse_event(dataclasses.replace(batch(), body=json.dumps(written).encode()))
+    assert isinstance(event, DeliveryUpdate)
+    assert email.parse_event(batch()) == []
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=5,
+)
+KINDS = ["processed", "delivered", "bounce", "dropped", "deferred", "open", "click", "spamreport", "unsubscribe",
+         "group_unsubscribe", "group_resubscribe", "account_status_change", "new"]  # fmt: skip
+FIELDS = ["email", "timestamp", "sg_event_id", "sg_message_id", "waypost_ref", "waypost_to", "type", "status", "reason",
+          "bounce_classification", "asm_group_id", "attempt", "url", "sg_machine_open", "category"]  # fmt: skip
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    piece=st.fixed_dictionaries({"event": st.sampled_from(KINDS)}, optional=dict.fromkeys(FIELDS, JSON)) | JSON,
+)
+def test_no_payload_makes_it_raise(piece, delivery) -> None:
+    (good,) = json.loads(delivery("event_delivered.json").body)
+    request = batch(good, piece)
+    events = email.parse_event(request)
+    assert len(events) == 2
+    assert isinstance(events[0], DeliveryUpdate)
+    assert all(0 < len(event.event_id) <= 400 for event in events)
+    assert events == email.parse_event(request)
+
+
+@settings(max_examples=200, deadline=None)
+@given(body=st.binary(max_size=200), kind=st.sampled_from(["application/json", "text/plain", ""]))
+def test_no_body_makes_it_raise(body: bytes, kind: str) -> None:
+    request = WebhookRequest(method="POST", url="https://x", headers=(("content-type", kind),), body=body)
+    email.parse_event(request)

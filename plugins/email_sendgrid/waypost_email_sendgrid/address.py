@@ -1,0 +1,87 @@
+"""Email addresses: normal form, the form on the wire, and the refusal of anything that could start a header line."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+
+from email_validator import EmailNotValidError, ValidatedEmail, validate_email
+from waypost.plugin import Address, ContentRejected, InvalidRecipient
+
+KIND = "email"
+
+#: C0, DEL, C1 (NEL is one of them), LINE and PARAGRAPH SEPARATOR, and halves of surrogate pairs.
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """An address in the form that SendGrid takes, with an optional display name."""
+
+    address: str = field(repr=False)
+    name: str | None = field(default=None, repr=False)
+
+
+def clean_line(value: str, what: str) -> str:
+    """Return the value unless it holds a control character; raises `ContentRejected` naming `what`, never the value."""
+    if CONTROL.search(value):
+        raise ContentRejected(f"The {what} holds a line break or another control character.")
+    return value
+
+
+def parse_address(value: str) -> Address:
+    """Turn what a partner writes into an address in normal form: Unicode NFC, domain in lower case and in Unicode.
+
+    Raises `InvalidRecipient`. Whether the domain exists is not asked: this is pure.
+    """
+    return Address(KIND, _validated(value).normalized)
+
+
+def _validated(value: str, *, display_name: bool = False) -> ValidatedEmail:
+    if CONTROL.search(value):
+        raise InvalidRecipient("This is not an email address.")
+    try:
+        # `.test` is reserved for tests and reaches nobody, so that it is safe to take.
+        return validate_email(
+            value.strip(" "),
+            check_deliverability=False,
+            test_environment=True,
+            allow_display_name=display_name,
+        )
+    except EmailNotValidError as error:
+        raise InvalidRecipient("This is not an email address.") from error
+
+
+def parse_mailbox(value: str) -> Mailbox:
+    """Read `ada@example.com` or `Ada Okafor <ada@example.com>`. Raises `InvalidRecipient`."""
+    validated = _validated(value, display_name=True)
+    return Mailbox(_on_wire(validated), validated.display_name or None)
+
+
+def _on_wire(validated: ValidatedEmail) -> str:
+    """SendGrid wants the domain in ASCII; a local part beyond ASCII has no other form and goes as it is."""
+    return validated.ascii_email or validated.normalized
+
+
+def _comparable(value: str) -> str:
+    if value.isascii():
+        return value.strip().lower()
+    try:
+        return _on_wire(_validated(value)).casefold()
+    except InvalidRecipient:
+        return value.strip().casefold()
+
+
+def same_address(one: str, other: str) -> bool:
+    """Whether two spellings name the same mailbox, for the purpose of not writing to it twice."""
+    return _comparable(one) == _comparable(other)
+
+
+def fingerprint(correlation: str, address: str) -> str:
+    """A short hash of an address, different for each message, that an event's address can be compared with.
+
+    It travels in `custom_args`, so that receipts about copies (cc, bcc) can be told from the main recipient's without
+    the address itself being put anywhere.
+    """
+    return hashlib.sha256(f"{correlation}\n{_comparable(address)}".encode("utf-8", "replace")).hexdigest()[:20]

@@ -1,0 +1,143 @@
+"""Inbound Parse's form: its fields, each in a charset of its own, and its files as bytes."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.http import parse_options_header
+from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder
+
+#: More parts than a mail of 30 MB has attachments.
+MAX_PARTS = 1000
+_CHARSET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,39}")
+#: Codecs that Python counts as text encodings and no mail is written in; some take quadratic time.
+_NO_CHARSETS = frozenset({"idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
+
+
+class UnreadableFormError(ValueError):
+    """The delivery is not a readable form."""
+
+
+@dataclass(frozen=True, slots=True)
+class FormFile:
+    """A file of the form."""
+
+    name: str
+    filename: str
+    content_type: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ParseForm:
+    """The fields by name, as bytes, and the files in their order."""
+
+    fields: Mapping[str, bytes]
+    files: tuple[FormFile, ...]
+
+    def text(self, name: str, *, utf8_first: bool = False) -> str:
+        """A field in the charset that `charsets` names for it; empty where there is none.
+
+        `utf8_first` is for `to`, `from` and `subject`, which come in UTF-8 whatever `charsets` says.
+        """
+        data = self.fields.get(name, b"")
+        named = self.object("charsets").get(name)
+        charset = named if isinstance(named, str) else "utf-8"
+        return decode(data, "utf-8", charset) if utf8_first else decode(data, charset, "utf-8")
+
+    def object(self, name: str) -> dict[str, Any]:
+        """A field that holds a JSON object; an empty one where it holds anything else."""
+        try:
+            value = orjson.loads(self.fields.get(name, b""))
+        except orjson.JSONDecodeError:
+            return {}
+        return value if isinstance(value, dict) else {}
+
+
+def decode(data: bytes, *charsets: str) -> str:
+    """Text in the first of these charsets that fits, else in the first known one with replacements, without NUL."""
+    known = [codec for codec in map(_codec, charsets) if codec] or ["utf-8"]
+    for codec in known:
+        try:
+            return clean(data.decode(codec))
+        except ValueError:
+            continue
+    try:
+        return clean(data.decode(known[0], "replace"))
+    except ValueError:
+        return clean(data.decode("latin-1"))
+
+
+def clean(text: str) -> str:
+    """Text that every database and JSON writer takes: no NUL, no half of a surrogate pair."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "�")
+
+
+def _codec(charset: str) -> str | None:
+    if not _CHARSET.fullmatch(charset):
+        return None
+    try:
+        name = codecs.lookup(charset).name
+        b"".decode(name)
+    except (LookupError, ValueError):
+        return None
+    return None if name in _NO_CHARSETS else name
+
+
+def read_form(content_type: str, body: bytes) -> ParseForm:
+    """Read a `multipart/form-data` body. Raises `UnreadableFormError`."""
+    boundary = parse_options_header(content_type)[1].get("boundary", "").encode("utf-8", "replace")
+    if not 0 < len(boundary) <= 200:
+        raise UnreadableFormError("the form names no boundary")
+    try:
+        return _decoded(boundary, body)
+    except UnicodeDecodeError:
+        # A file's name that is not UTF-8; senders choose those.
+        return _decoded(boundary, _with_readable_headers(boundary, body))
+
+
+def _with_readable_headers(boundary: bytes, body: bytes) -> bytes:
+    part_headers = re.compile(rb"--" + re.escape(boundary) + rb"\r?\n(.*?)\r?\n\r?\n", re.DOTALL)
+
+    def rewrite(match: re.Match[bytes]) -> bytes:
+        return match[0].replace(match[1], match[1].decode("utf-8", "replace").encode())
+
+    return part_headers.sub(rewrite, body)
+
+
+def _decoded(boundary: bytes, body: bytes) -> ParseForm:
+    fields: dict[str, bytes] = {}
+    files: list[FormFile] = []
+    decoder = MultipartDecoder(boundary, max_parts=MAX_PARTS)
+    decoder.receive_data(body)
+    decoder.receive_data(None)
+    part: Field | File | None = None
+    data = bytearray()
+    try:
+        while not isinstance(event := decoder.next_event(), Epilogue):
+            if isinstance(event, Field | File):
+                part, data = event, bytearray()
+            elif isinstance(event, Data) and part is not None:
+                data += event.data
+                if not event.more_data:
+                    _keep(part, bytes(data), fields, files)
+    except UnicodeDecodeError:
+        raise
+    except (ValueError, RequestEntityTooLarge) as error:
+        raise UnreadableFormError("the form is broken") from error
+    return ParseForm(fields, tuple(files))
+
+
+def _keep(part: Field | File, data: bytes, fields: dict[str, bytes], files: list[FormFile]) -> None:
+    name = clean(part.name or "")
+    if isinstance(part, File):
+        content_type = clean(part.headers.get("content-type", ""))
+        files.append(FormFile(name, clean(part.filename), content_type, data))
+    else:
+        fields.setdefault(name, data)

@@ -1,0 +1,211 @@
+"""Inbound Parse: a mail that somebody wrote to us, as an inbound message.
+
+Source: SendGrid, "Setting up the Inbound Parse Webhook", default and raw mode. There is no event id, so that a mail is
+known by its own `Message-ID` together with its envelope. Nothing here raises for what a delivery holds.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parseaddr, parsedate_to_datetime
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+from waypost.plugin import (
+    Address,
+    Attachment,
+    ChannelEvent,
+    Email,
+    InboundMessage,
+    InvalidRecipient,
+    UnknownEvent,
+    WebhookRequest,
+)
+from waypost.plugin.signatures import sha256_hex
+
+from waypost_email_sendgrid.address import CONTROL, KIND, parse_address
+from waypost_email_sendgrid.form import FormFile, ParseForm, UnreadableFormError, read_form
+from waypost_email_sendgrid.mime import UnreadableMailError, header_block, read_mail
+
+MAX_ATTACHMENTS = 50
+#: Headers that tell an application what it needs: threads, automatic replies, lists.
+_KEPT_HEADERS = (
+    "message-id", "in-reply-to", "references", "date", "reply-to", "auto-submitted", "precedence", "list-id",
+)  # fmt: skip
+#: Fields that the content already holds, or that are the whole mail.
+_BULKY_FIELDS = frozenset({"text", "html", "email"})
+_MESSAGE_ID = re.compile(r"<[^<>\s]{1,500}>")
+#: SendGrid names its own mails `<X-Message-Id@host>`: geopod-ismtpd-12, ismtpd0039p1iad1.sendgrid.net and the like.
+_OWN_MESSAGE_ID = re.compile(r"<([A-Za-z0-9_-]{10,100})@(?:geopod-)?ismtpd[a-z0-9.-]*>", re.IGNORECASE)
+
+
+def parse_mail(request: WebhookRequest) -> Sequence[ChannelEvent]:
+    """One delivery of Inbound Parse is one mail."""
+    try:
+        form = read_form(request.header("content-type") or "", request.body)
+        return [_inbound(form, request.body)]
+    except (UnreadableFormError, UnreadableMailError) as error:
+        return [_unknown(request.body, str(error), {})]
+
+
+def _unknown(body: bytes, reason: str, raw: Mapping[str, Any]) -> UnknownEvent:
+    return UnknownEvent(event_id=f"mail:{sha256_hex(body)[:40]}", raw=raw or {"bytes": len(body)}, reason=reason)
+
+
+def _inbound(form: ParseForm, body: bytes) -> ChannelEvent:
+    whole = form.fields.get("email")
+    headers = header_block(whole if whole is not None else form.fields.get("headers", b""))
+    envelope, raw = form.object("envelope"), _raw(form)
+    sender, recipient = _sender(form, headers, envelope), _recipient(form, headers, envelope)
+    if sender is None or recipient is None:
+        return _unknown(body, "a mail without a usable sender and recipient", raw)
+    content = _content(form, headers, whole)
+    if content is None:
+        return _unknown(body, "a mail whose content does not fit", raw)
+    own_id = _MESSAGE_ID.search(headers.get("message-id", ""))
+    identity = orjson.dumps([own_id[0] if own_id else sha256_hex(body), raw["envelope"]])
+    return InboundMessage(
+        event_id=f"mail:{sha256_hex(identity)[:40]}",
+        occurred_at=_time(headers, whole if whole is not None else form.fields.get("headers", b"")),
+        raw=raw,
+        provider_id=own_id[0] if own_id else sha256_hex(body)[:40],
+        sender=(sender,),
+        recipient=recipient,
+        content=content,
+        sender_name=content.from_name,
+        reply_to=_answered(headers),
+    )
+
+
+def _raw(form: ParseForm) -> dict[str, Any]:
+    fields = {name: form.text(name) for name in form.fields if name not in _BULKY_FIELDS}
+    files = [{"name": file.name, "filename": file.filename, "bytes": len(file.data)} for file in form.files]
+    return {"fields": fields, "files": files, "envelope": fields.get("envelope", "")}
+
+
+# ---- who
+
+
+def _address(value: object) -> Address | None:
+    if not isinstance(value, str):
+        return None
+    bare = parseaddr(value[:2000])[1]
+    try:
+        return parse_address(bare)
+    except InvalidRecipient:
+        # Mail arrives from and at addresses that we would not write to; whoever is there has written to us.
+        usable = "@" in bare and len(bare) <= 320 and not CONTROL.search(bare)
+        return Address(KIND, bare) if usable else None
+
+
+def _sender(form: ParseForm, headers: Mapping[str, str], envelope: Mapping[str, Any]) -> Address | None:
+    """Whom the mail says it is from; an envelope often names a machine that takes bounces."""
+    return (
+        _address(form.text("from", utf8_first=True)) or _address(headers.get("from")) or _address(envelope.get("from"))
+    )
+
+
+def _recipient(form: ParseForm, headers: Mapping[str, str], envelope: Mapping[str, Any]) -> Address | None:
+    """Which of our addresses it reached: the envelope's, because `To` may name others, or nobody (bcc)."""
+    reached = envelope.get("to")
+    candidates = [*(reached if isinstance(reached, list) else [reached]), form.text("to", utf8_first=True)]
+    for candidate in [*candidates, headers.get("to")]:
+        address = _address(candidate)
+        if address is not None:
+            return address
+    return None
+
+
+def _name(value: str) -> str | None:
+    return CONTROL.sub(" ", parseaddr(value[:2000])[0]).strip()[:255] or None
+
+
+# ---- what
+
+
+def _content(form: ParseForm, headers: Mapping[str, str], whole: bytes | None) -> Email | None:
+    if whole is None:
+        text, html, files = form.text("text"), form.text("html"), form.files
+        ids = _content_ids(form)
+    else:
+        mail = read_mail(whole)
+        text, html, files = mail.text, mail.html, mail.files
+        ids = {file.name: file.name for file in files if file.name}
+    subject = form.text("subject", utf8_first=True) or headers.get("subject", "")
+    try:
+        return Email(
+            subject=CONTROL.sub(" ", subject)[:998] or None,
+            text=text or None,
+            html=html or None,
+            from_name=_name(form.text("from", utf8_first=True)),
+            reply_to=headers.get("reply-to", "")[:320] or None,
+            cc=_copies(form),
+            headers={name: headers[name][:2000] for name in _KEPT_HEADERS if name in headers},
+            attachments=tuple(_attachments(files, ids)),
+        )
+    except ValidationError:
+        return None
+
+
+def _copies(form: ParseForm) -> tuple[str, ...]:
+    listed = [part.strip() for part in CONTROL.sub(" ", form.text("cc", utf8_first=True)[:32_000]).split(",")]
+    return tuple(part[:320] for part in listed if "@" in part)[:100]
+
+
+def _content_ids(form: ParseForm) -> dict[str, str]:
+    """Form name of a file → its content id; `content-ids` says it, or else `attachment-info`."""
+    ids = {part: cid for cid, part in form.object("content-ids").items() if isinstance(part, str)}
+    for part, info in form.object("attachment-info").items():
+        if isinstance(info, dict) and isinstance(info.get("content-id"), str):
+            ids.setdefault(part, info["content-id"])
+    return ids
+
+
+def _attachments(files: Sequence[FormFile], ids: Mapping[str, str]) -> list[Attachment]:
+    """The files, base64; an empty one cannot be one, and `raw` still names it."""
+    kept = [file for file in files if file.data][:MAX_ATTACHMENTS]
+    return [
+        Attachment(
+            filename=_filename(file.filename) or f"attachment{number}",
+            data=base64.b64encode(file.data).decode(),
+            mime_type=CONTROL.sub("", file.content_type.partition(";")[0]).strip()[:255] or "application/octet-stream",
+            content_id=CONTROL.sub("", ids.get(file.name, ""))[:255] or None,
+        )
+        for number, file in enumerate(kept, start=1)
+    ]
+
+
+def _filename(value: str) -> str:
+    """The last part of a path: the sender chose this name, and it must lead nowhere when saved."""
+    last = re.split(r"[/\\]", CONTROL.sub("", value))[-1].strip()
+    return "" if last in (".", "..") else last[:255]
+
+
+# ---- when, and in answer to what
+
+
+def _answered(headers: Mapping[str, str]) -> str | None:
+    """The id of the message answered: SendGrid's own id where it was ours, so that it is found by it."""
+    referred = _MESSAGE_ID.findall(headers.get("in-reply-to", ""))[:1]
+    referred += reversed(_MESSAGE_ID.findall(headers.get("references", "")))
+    for reference in referred:
+        own = _OWN_MESSAGE_ID.fullmatch(reference)
+        if own:
+            return own[1]
+    return referred[0] if referred else None
+
+
+def _time(headers: Mapping[str, str], block: bytes) -> datetime | None:
+    """When SendGrid's server received it (the topmost `Received`); the sender's own `Date` where that is missing."""
+    received = headers.get("received", "").rpartition(";")[2].partition("(")[0].strip() if block else ""
+    for value in (received, headers.get("date", "")):
+        try:
+            moment = parsedate_to_datetime(value)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, TypeError, OverflowError, IndexError):
+            continue
+    return None

@@ -1,0 +1,84 @@
+"""A whole MIME mail, as Inbound Parse's raw mode hands it over: its text, its HTML and its attachments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.errors import MessageError
+from email.message import Message
+from email.parser import BytesHeaderParser
+
+from waypost_email_sendgrid.form import FormFile, clean, decode
+
+#: What the standard library raises for mails that nobody should write; all of them mean "cannot be read".
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError, MessageError)
+
+
+class UnreadableMailError(ValueError):
+    """The mail is not readable as MIME."""
+
+
+@dataclass(frozen=True, slots=True)
+class MimeMail:
+    """The first text, the first HTML, and everything else as files whose `name` is their content id."""
+
+    text: str = field(repr=False)
+    html: str = field(repr=False)
+    files: tuple[FormFile, ...] = field(repr=False)
+
+
+def header_block(data: bytes) -> dict[str, str]:
+    """The headers of a mail by lower-case name, the first of each; empty where they cannot be read."""
+    headers: dict[str, str] = {}
+    try:
+        for name, value in BytesHeaderParser().parsebytes(data).items():
+            headers.setdefault(name.lower(), " ".join(clean(str(value)).split()))
+    except _UNREADABLE:
+        return headers
+    return headers
+
+
+def read_mail(data: bytes) -> MimeMail:
+    """Read a MIME mail. Raises `UnreadableMailError`."""
+    try:
+        return _sorted_parts(message_from_bytes(data))
+    except _UNREADABLE as error:
+        raise UnreadableMailError("the mail is not readable as MIME") from error
+
+
+def _sorted_parts(mail: Message) -> MimeMail:
+    text = html = None
+    files: list[FormFile] = []
+    for part in _leaves(mail):
+        kind, attached = part.get_content_type(), part.get_content_disposition() == "attachment"
+        data = _bytes(part)
+        if kind == "text/plain" and not attached and text is None:
+            text = decode(data, part.get_content_charset("utf-8"), "utf-8")
+        elif kind == "text/html" and not attached and html is None:
+            html = decode(data, part.get_content_charset("utf-8"), "utf-8")
+        else:
+            files.append(FormFile(_content_id(part), clean(part.get_filename() or ""), kind, data))
+    return MimeMail(text or "", html or "", tuple(files))
+
+
+def _leaves(part: Message) -> Iterator[Message]:
+    """Every part that holds no other; a mail within the mail stays whole."""
+    if part.get_content_maintype() == "multipart" and part.is_multipart():
+        for inner in part.get_payload():
+            if isinstance(inner, Message):
+                yield from _leaves(inner)
+    else:
+        yield part
+
+
+def _bytes(part: Message) -> bytes:
+    if part.is_multipart():
+        inner = part.get_payload(0)
+        return inner.as_bytes() if isinstance(inner, Message) else b""
+    data = part.get_payload(decode=True)
+    return data if isinstance(data, bytes) else b""
+
+
+def _content_id(part: Message) -> str:
+    return clean(str(part.get("Content-ID", ""))).strip().strip("<>")
