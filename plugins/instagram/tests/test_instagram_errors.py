@@ -1,0 +1,143 @@
+"""Each row of the fact sheet's error table, over real HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+from waypost.plugin import (
+    AccountBlocked,
+    ChannelError,
+    ContentRejected,
+    Context,
+    InvalidRecipient,
+    Misconfigured,
+    OutboundMessage,
+    OutcomeUnknown,
+    OutsideWindow,
+    Permanent,
+    RateLimited,
+    Text,
+    Transient,
+)
+from waypost_instagram.channel import instagram
+from waypost_instagram.settings import InstagramAccount
+
+TABLE: list[tuple[int, int | None, type[ChannelError]]] = [
+    (10, 2534022, OutsideWindow),
+    (100, 2534014, InvalidRecipient),
+    (2534001, None, InvalidRecipient),
+    (100, 2534001, InvalidRecipient),
+    (2534025, None, ContentRejected),
+    (100, 2534025, ContentRejected),
+    (2, 1545133, Transient),
+    (200, None, Misconfigured),
+    (10, None, Misconfigured),
+    *((190, subcode, AccountBlocked) for subcode in (None, 460, 463, 467)),
+    (613, None, RateLimited),
+    (4, None, RateLimited),
+    (36000, None, ContentRejected),
+    # Messenger's hold here too.
+    (551, 1545041, InvalidRecipient),
+    (10, 2018278, OutsideWindow),
+    (10, 2018108, InvalidRecipient),
+    (10, 1893063, AccountBlocked),
+    (100, 2018047, Transient),
+    (368, None, AccountBlocked),
+    (1200, None, Transient),
+    (199, None, OutcomeUnknown),
+]
+
+SECRET_WORDS = "The person 1002233445566778 said: token EAAFixturePageToken"
+Attempt = Callable[[web.Response], Awaitable[ChannelError]]
+
+
+@pytest.fixture
+async def attempt(context: Callable[..., Context], outbound: Callable[..., OutboundMessage]) -> AsyncIterator[Attempt]:
+    """Send once to a server that gives this answer, and hand back what was raised."""
+    answers: list[web.Response] = []
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return answers.pop()
+
+    app = web.Application()
+    app.router.add_post("/{tail:.*}", answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    account = InstagramAccount.model_validate(
+        {
+            "ig_id": "17841400000012345",
+            "access_token": "EAAFixturePageToken",
+            "base_url": f"http://127.0.0.1:{runner.addresses[0][1]}",
+        }
+    )
+
+    async def send(response: web.Response) -> ChannelError:
+        answers.append(response)
+        asked.clear()
+        with pytest.raises(ChannelError) as caught:
+            await instagram.send(context(account=account), outbound(Text(body="x")))
+        assert asked == ["/v25.0/me/messages"]
+        return caught.value
+
+    yield send
+    await runner.cleanup()
+
+
+def refusal(code: int, subcode: int | None, status: int = 400, **more: Any) -> web.Response:
+    error = {"message": SECRET_WORDS, "type": "OAuthException", "code": code, **more}
+    if subcode is not None:
+        error["error_subcode"] = subcode
+    return web.json_response({"error": error}, status=status)
+
+
+@pytest.mark.parametrize(("code", "subcode", "expected"), TABLE)
+@pytest.mark.parametrize("status", [400, 403, 500, 200])
+async def test_code_decides_whatever_the_status(
+    attempt: Attempt, code: int, subcode: int | None, expected: type[ChannelError], status: int
+) -> None:
+    error = await attempt(refusal(code, subcode, status))
+    assert type(error) is expected
+    assert error.provider_code == (f"{code}/{subcode}" if subcode else str(code))
+    assert error.http_status == status
+    assert "1002233445566778" not in str(error)
+    assert "EAA" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [
+        (lambda: refusal(987654, None), Permanent),
+        (lambda: refusal(987654, None, is_transient=True), Transient),
+        (lambda: refusal(987654, None, 401), AccountBlocked),
+        (lambda: refusal(987654, None, 429), RateLimited),
+        (lambda: refusal(987654, None, 500), OutcomeUnknown),
+        (lambda: refusal(987654, None, 200), OutcomeUnknown),
+        (lambda: web.json_response({"recipient_id": "1002233445566778"}), OutcomeUnknown),
+        (lambda: web.json_response({"message_id": ""}), OutcomeUnknown),
+        (lambda: web.json_response([]), OutcomeUnknown),
+        (lambda: web.Response(text="<html>Sorry</html>", status=502), OutcomeUnknown),
+        (lambda: web.Response(text="<html>Sorry</html>"), OutcomeUnknown),
+        (lambda: web.Response(status=302, headers={"Location": "/"}), OutcomeUnknown),
+        (lambda: web.json_response({"error": "wrong type"}, status=400), Permanent),
+    ],
+)
+async def test_what_no_table_knows(
+    attempt: Attempt, response: Callable[[], web.Response], expected: type[ChannelError]
+) -> None:
+    assert type(await attempt(response())) is expected
+
+
+async def test_waits_as_long_as_meta_says(attempt: Attempt) -> None:
+    response = refusal(613, None)
+    response.headers["X-Business-Use-Case-Usage"] = (
+        '{"118200456700123":[{"type":"messenger","estimated_time_to_regain_access":7}]}'
+    )
+    error = await attempt(response)
+    assert isinstance(error, RateLimited)
+    assert error.retry_after == 420
