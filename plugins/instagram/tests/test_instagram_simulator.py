@@ -111,6 +111,7 @@ async def test_every_kind_is_accepted(
     assert result.status == "sent"
     action = isinstance(content, Action | Reaction)
     assert len(result.provider_ids) == len(simulator.journal) == (0 if action else 1)
+    assert len(simulator.actions) == (1 if action else 0)
 
 
 REFUSED: dict[Outcome, type[ChannelError]] = {
@@ -243,6 +244,13 @@ async def test_wrong_token_blocks_the_account(
     assert (await instagram.check_account(simulated())).state == "ok"
 
 
+async def test_locked_account(simulator: InstagramSimulator, simulated: MakeContext, outbound: MakeMessage) -> None:
+    simulator.locked = True
+    with pytest.raises(AccountBlocked):
+        await instagram.send(simulated(), outbound(Text(body="x")))
+    assert (await instagram.check_account(simulated())).state == "blocked"
+
+
 async def test_account_that_cannot_be_asked(
     simulator: InstagramSimulator, simulated: MakeContext, outbound: MakeMessage
 ) -> None:
@@ -259,8 +267,9 @@ async def test_another_account_is_refused(simulated: MakeContext, outbound: Make
 
 
 @pytest.mark.parametrize("login", ["page", "instagram"])
-async def test_connect_webhook(simulated: MakeContext, login: str) -> None:
+async def test_connect_webhook(simulator: InstagramSimulator, simulated: MakeContext, login: str) -> None:
     await instagram.connect_webhook(simulated(settings={"login": login}), "https://gw.example.test/hooks/instagram")
+    assert "messages" in simulator.subscriptions[0]["subscribed_fields"].split(",")
 
 
 async def test_handshake(simulator: InstagramSimulator, webhook_ctx: WebhookContext) -> None:

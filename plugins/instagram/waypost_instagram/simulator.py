@@ -51,7 +51,7 @@ class InstagramSimulator(MessagingSimulator):
         Outcome.UNAVAILABLE: Refusal(500, 2, "Service temporarily unavailable", subcode=1545133),
     }
     ordinary_recipient = "1002233445566778"
-    account_id = "17841400000012345"
+    account_prefix = "1784140"
 
     def new_mid(self) -> str:
         """A message id in Instagram's form: long, like base64."""

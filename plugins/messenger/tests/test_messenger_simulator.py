@@ -109,6 +109,7 @@ async def test_every_kind_is_accepted(
     assert result.status == "sent"
     action = isinstance(content, Action | Reaction)
     assert len(result.provider_ids) == len(simulator.journal) == (0 if action else 1)
+    assert len(simulator.actions) == (1 if action else 0)
 
 
 REFUSED: dict[Outcome, type[ChannelError]] = {
@@ -254,6 +255,13 @@ async def test_wrong_token_blocks_the_account(
     assert (await messenger.check_account(simulated())).state == "ok"
 
 
+async def test_locked_account(simulator: MessengerSimulator, simulated: MakeContext, outbound: MakeMessage) -> None:
+    simulator.locked = True
+    with pytest.raises(AccountBlocked):
+        await messenger.send(simulated(), outbound(Text(body="x")))
+    assert (await messenger.check_account(simulated())).state == "blocked"
+
+
 async def test_account_that_cannot_be_asked(
     simulator: MessengerSimulator, simulated: MakeContext, outbound: MakeMessage
 ) -> None:
@@ -269,8 +277,9 @@ async def test_another_page_is_refused(simulated: MakeContext, outbound: MakeMes
         await messenger.send(simulated(settings={"page_id": "1"}), outbound(Text(body="x")))
 
 
-async def test_connect_webhook(simulated: MakeContext) -> None:
+async def test_connect_webhook(simulator: MessengerSimulator, simulated: MakeContext) -> None:
     await messenger.connect_webhook(simulated(), "https://gw.example.test/hooks/messenger")
+    assert "message_echoes" in simulator.subscriptions[0]["subscribed_fields"].split(",")
 
 
 async def test_handshake(simulator: MessengerSimulator, webhook_ctx: WebhookContext) -> None:

@@ -42,7 +42,7 @@ class MessengerSimulator(MessagingSimulator):
     surface = MESSENGER
     magic = MAGIC
     ordinary_recipient = "7433201956612084"
-    account_id = "118200456700123"
+    account_prefix = "11820"
 
     def new_mid(self) -> str:
         """A message id in Messenger's form."""

@@ -39,11 +39,23 @@ SEND_REFUSALS: Mapping[Outcome, Refusal] = {
 
 
 class MessagingSimulator(GraphSimulator):
-    """A Send API. A product fills `surface`, `account_id` and `nodes`, and says how its receipts look."""
+    """A Send API. A product fills `surface` and `account_prefix`, and says how its receipts look.
+
+    `locked` makes Meta refuse everything that is asked of the account. `actions` holds the sender actions and reactions
+    that were taken, `subscriptions` the requests that connect the app.
+    """
 
     surface: ClassVar[Surface]
     refusals = SEND_REFUSALS
-    account_id = ""
+    #: The first digits of an account's id.
+    account_prefix: ClassVar[str] = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.account_id = self.account_prefix + str(10**9 + secrets.randbelow(9 * 10**9))
+        self.locked = False
+        self.actions: list[Mapping[str, Any]] = []
+        self.subscriptions: list[Mapping[str, Any]] = []
 
     def nodes(self) -> frozenset[str]:
         """The ids under which the account may be addressed in a path."""
@@ -107,11 +119,15 @@ class MessagingSimulator(GraphSimulator):
         outcome = self.outcome_of(person)
         if outcome in self.refusals:
             return self.refusals[outcome].response()
+        self.actions.append(body)
         return await self.misbehave(request, outcome) or web.json_response({"recipient_id": person})
 
     async def _subscribe(self, request: web.Request) -> web.StreamResponse:
         refusal = self._refuse_access(request)
-        return refusal.response() if refusal is not None else web.json_response({"success": True})
+        if refusal is not None:
+            return refusal.response()
+        self.subscriptions.append(await self.json_body(request) or dict(request.query))
+        return web.json_response({"success": True})
 
     async def _node(self, request: web.Request) -> web.StreamResponse:
         refusal = self._refuse_access(request)
@@ -131,7 +147,7 @@ class MessagingSimulator(GraphSimulator):
                 subcode=33,
                 type="GraphMethodException",
             )
-        return None
+        return self.refusals[Outcome.ACCOUNT_BLOCKED] if self.locked else None
 
     def invalid(self, body: Mapping[str, Any]) -> Refusal | None:
         """What is wrong with a send body, as the Graph says it."""
