@@ -6,11 +6,11 @@ recipient, the sender, the text and the time have to do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from waypost.plugin import LookupResult, Media, OutboundMessage, SendAttempt, Text
+from waypost.plugin import LookupResult, Media, SendAttempt, Text
 
 from waypost_sms_twilio.errors import error_code
 from waypost_sms_twilio.events import RECEIPTS
@@ -29,7 +29,7 @@ PAGE = 200
 
 
 async def find(
-    client: TwilioClient, attempt: SendAttempt, recipient: str, sender: dict[str, Any], now: datetime
+    client: TwilioClient, attempt: SendAttempt, recipient: str, sender: Mapping[str, Any], now: datetime
 ) -> LookupResult | None:
     """Find the attempt's message: found, certainly not there, or None. `sender` is the request's sender fields.
 
@@ -38,11 +38,11 @@ async def find(
     if attempt.provider_ids:
         return as_result(await client.fetch_message(attempt.provider_ids[0]))
     listed = await client.messages_to(recipient, limit=PAGE)
-    candidates = [message for message in listed if _could_be(message, attempt, recipient, sender)]
-    if not candidates:
+    near = [message for message in listed if _is_near(message, attempt)]
+    if not near:
         certain = now - attempt.started_at >= LISTED_AFTER and _reaches(listed, attempt.started_at - EARLIEST)
         return LookupResult(found=False) if certain else None
-    same = [message for message in candidates if _same_text(message.body, attempt.message)]
+    same = [message for message in near if _same_ends(message, recipient, sender) and _same_text(message, attempt)]
     return as_result(same[0]) if len(same) == 1 else None
 
 
@@ -64,26 +64,31 @@ def _reaches(listed: Sequence[Any], since: datetime) -> bool:
     return len(listed) < PAGE or any(created < since for message in listed if (created := _created(message)))
 
 
-def _could_be(message: Any, attempt: SendAttempt, recipient: str, sender: dict[str, Any]) -> bool:
-    if message.to != recipient or not str(message.direction).startswith("outbound"):
+def _is_near(message: Any, attempt: SendAttempt) -> bool:
+    """Whether a message was created when the attempt was made; one whose time cannot be read may have been."""
+    if not str(message.direction).startswith("outbound"):
         return False
     created = _created(message)
-    if created is not None and not attempt.started_at - EARLIEST <= created <= attempt.started_at + LATEST:
-        return False
-    # A Messaging Service's message has no sender until it is sent.
-    if "from_" in sender and message.from_ not in (sender["from_"], None):
-        return False
-    service = sender.get("messaging_service_sid")
-    return service is None or message.messaging_service_sid in (service, None)
+    return created is None or attempt.started_at - EARLIEST <= created <= attempt.started_at + LATEST
 
 
-def _same_text(body: object, message: OutboundMessage) -> bool:
-    """Whether Twilio's body can be this message's; a template's text is rendered there, and not known here."""
-    match message.content:
+def _same_ends(message: Any, recipient: str, sender: Mapping[str, Any]) -> bool:
+    """Whether recipient and sender are the attempt's; a Messaging Service names the sender only once it sends."""
+    if message.to != recipient:
+        return False
+    service, name = sender.get("messaging_service_sid"), sender.get("from_")
+    if service is None:
+        return bool(message.from_ == name)
+    return message.messaging_service_sid == service and (name is None or message.from_ in (name, None))
+
+
+def _same_text(message: Any, attempt: SendAttempt) -> bool:
+    """Whether Twilio's body is the attempt's; a template's text is rendered there, and not known here."""
+    match attempt.message.content:
         case Text(body=text):
-            return body == text
+            return bool(message.body == text)
         case Media(caption=caption):
-            return (body or "") == (caption or "")
+            return (message.body or "") == (caption or "")
         case _:
             return True
 

@@ -48,9 +48,9 @@ class TwilioSettings(Settings):
         pattern=r"^[A-Za-z0-9=&,_.-]*$",
         description="Twilio's connection overrides for status callbacks; by default Twilio retries once at most.",
     )
-    base_url: str = Field(default="https://api.twilio.com", title="API address", pattern=r"^https?://[^\s/]+$")
+    base_url: str = Field(default="https://api.twilio.com", title="API address", pattern=r"^https?://\S+$")
     content_base_url: str = Field(
-        default="https://content.twilio.com", title="Content API address", pattern=r"^https?://[^\s/]+$"
+        default="https://content.twilio.com", title="Content API address", pattern=r"^https?://\S+$"
     )
 
     @model_validator(mode="after")
