@@ -268,6 +268,17 @@ def test_standby_is_told_not_received(parsed: Parsed) -> None:
     assert told.raw["message"]["text"] == "talking to the other app"
 
 
+def test_taps_on_standby_are_told_too(parsed_body: ParsedBody) -> None:
+    body = event(message={"mid": "m_1", "text": "Red", "quick_reply": {"payload": "RED"}})
+    body["entry"][0]["standby"] = body["entry"][0].pop("messaging")
+    events = parsed_body(body)
+    assert [(each.action, each.detail["kind"]) for each in events if isinstance(each, Engagement)] == [
+        ("other", "standby"),
+        ("other", "standby"),
+    ]
+    assert len({each.event_id for each in events}) == len(events) == 2
+
+
 def test_batch_of_two_pages(parsed: Parsed) -> None:
     events = parsed("batch_three_entries_two_pages")
     assert [type(each).__name__ for each in events] == [

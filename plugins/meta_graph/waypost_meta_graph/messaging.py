@@ -9,7 +9,7 @@ message id; both forms are read on either. Source: Meta, Messenger Platform, "We
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -150,6 +150,8 @@ def _unknown(origin: Origin, reason: str) -> UnknownEvent:
 
 def _overheard(origin: Origin, event: ChannelEvent) -> ChannelEvent:
     """What was written to the app that owns the thread must not be answered here: it is told, not received."""
+    if isinstance(event, Engagement) and event.action == "postback":
+        return replace(event, action="other", detail={**event.detail, "kind": "standby"})
     if not isinstance(event, InboundMessage):
         return event
     return _engagement(
