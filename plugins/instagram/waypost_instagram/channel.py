@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from waypost.plugin import (
     AccountHealth,
@@ -21,7 +22,6 @@ from waypost.plugin import (
     WebhookVerdict,
     hookimpl,
 )
-from waypost.plugin.simulator import Simulator
 from waypost_meta_graph import Graph, MetaAppSettings, health, recognized, verify
 from waypost_meta_graph.messaging import account_of, parse
 from waypost_meta_graph.messaging_payloads import is_action
@@ -30,6 +30,9 @@ from waypost_meta_graph.messaging_rules import meter, require_open_window, scope
 from waypost_instagram.errors import ERRORS
 from waypost_instagram.payloads import INSTAGRAM, LIKE_HEART, SharedPost, StructuredTemplate, body
 from waypost_instagram.settings import InstagramAccount
+
+if TYPE_CHECKING:
+    from waypost.plugin.simulator import Simulator
 
 #: What to subscribe to by either way in. Echoes come under `messages`. Through a Page, any field of the Page's own
 #: connects it: what Instagram sends is chosen in the app's dashboard.

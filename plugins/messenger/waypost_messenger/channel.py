@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from waypost.plugin import (
     AccountHealth,
@@ -22,7 +23,6 @@ from waypost.plugin import (
     WebhookVerdict,
     hookimpl,
 )
-from waypost.plugin.simulator import Simulator
 from waypost_meta_graph import Graph, MetaAppSettings, health, recognized, verify
 from waypost_meta_graph.messaging import account_of, parse
 from waypost_meta_graph.messaging_payloads import is_action
@@ -31,6 +31,9 @@ from waypost_meta_graph.messaging_rules import meter, require_open_window, scope
 from waypost_messenger.errors import ERRORS
 from waypost_messenger.payloads import MESSENGER, StructuredTemplate, body
 from waypost_messenger.settings import MessengerAccount
+
+if TYPE_CHECKING:
+    from waypost.plugin.simulator import Simulator
 
 #: The webhook fields that this plugin reads.
 SUBSCRIBED_FIELDS = (
