@@ -15,6 +15,7 @@ anything after the request left us                `OutcomeUnknown`
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +31,8 @@ from waypost.plugin.errors import AccountBlocked, OutcomeUnknown, Permanent, Rat
 TIMEOUT = aiohttp.ClientTimeout(total=None, connect=10, sock_connect=10, sock_read=30)
 #: More than any provider's answer to a send; what is longer is cut off and unreadable.
 MAX_REPLY = 1 << 20
+#: A longer body is written in pieces, because aiohttp warns that it would hold the event loop as one.
+LARGE_BODY = 1 << 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,8 @@ async def request(
     if json is not None:
         data = orjson.dumps(json)
         sent_headers.setdefault("Content-Type", "application/json")
+    if isinstance(data, bytes) and len(data) > LARGE_BODY:
+        data = io.BytesIO(data)
     try:
         async with session.request(
             method,

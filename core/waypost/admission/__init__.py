@@ -1,0 +1,1 @@
+"""The accept path: authenticate → validate → route → price → one durable commit."""

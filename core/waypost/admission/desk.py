@@ -1,0 +1,170 @@
+"""The desk: takes a caller's request through authentication, intake and the admitting commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from waypost.access import Principal, digest, principal, standing_refusal
+from waypost.admission.admit import admit
+from waypost.admission.candidate import Admitted, Candidate, Verdict
+from waypost.admission.intake import WINDOW_FEATURE, History, Intake
+from waypost.admission.request import SendRequest
+from waypost.clock import SECOND, Clock
+from waypost.host.accounts import Accounts
+from waypost.log import logger
+from waypost.metrics import Metrics
+from waypost.plugin.errors import InvalidRecipient
+from waypost.refusals import Refusal, Unauthorized, Unavailable
+from waypost.routing import Directory
+from waypost.store import inbound, keys
+from waypost.store.database import Database, StoreUnavailableError
+from waypost.store.group_commit import GroupCommit
+from waypost.store.keys import Standing
+
+#: What is remembered of keys saves digest look-ups only; their standing is read again where it counts.
+REMEMBERED = 10_000
+REMEMBER_FOR = 60 * SECOND
+#: A key longer than this is nobody's.
+LONGEST_KEY = 200
+
+_LOG = logger()
+
+
+class Desk:
+    """Where partners' requests come in."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        accounts: Accounts,
+        directory: Callable[[], Directory],
+        metrics: Metrics,
+        *,
+        validity: int,
+        admitted: Callable[[Sequence[Candidate]], None],
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._accounts = accounts
+        self._directory = directory
+        self._metrics = metrics
+        self._admitted = admitted
+        self._intake = Intake(accounts, clock, validity)
+        self._lane: GroupCommit[Candidate, Verdict] = GroupCommit(database, admit, committed=self._committed)
+        self._remembered: dict[str, tuple[Standing, int]] = {}
+
+    async def drain(self) -> None:
+        """Wait until everything submitted is decided."""
+        await self._lane.drain()
+
+    # ---- who is calling
+
+    async def authenticate(self, secret: str | None) -> Principal:
+        """The caller behind a key, as it stands at this moment. Raises a `Refusal`."""
+        standing = await self._standing(_digest(secret))
+        return self._principal(standing)
+
+    async def _standing(self, key_digest: str) -> Standing | None:
+        try:
+            standing = await self._database.read(lambda conn: keys.standing_by_digest(conn, key_digest))
+        except StoreUnavailableError as error:
+            raise Unavailable(retry_after=1) from error
+        if standing is not None:
+            if len(self._remembered) >= REMEMBERED:
+                self._remembered.pop(next(iter(self._remembered)))
+            self._remembered[key_digest] = (standing, self._clock.now())
+        return standing
+
+    def _principal(self, standing: Standing | None) -> Principal:
+        refusal = standing_refusal(standing, self._clock.now())
+        if refusal is not None:
+            raise refusal
+        assert standing is not None
+        return principal(standing)
+
+    async def _remembered_principal(self, key_digest: str) -> tuple[Principal, bool]:
+        """The caller, and whether that was from memory."""
+        known = self._remembered.get(key_digest)
+        if known is not None and self._clock.now() - known[1] < REMEMBER_FOR:
+            return self._principal(known[0]), True
+        return self._principal(await self._standing(key_digest)), False
+
+    # ---- what they want
+
+    async def accept(self, secret: str | None, read: Callable[[], SendRequest]) -> Admitted:
+        """Authenticate, read the request, and admit it durably. Raises a `Refusal`; then nothing was written.
+
+        `read` parses the body; it is called after authentication, so that strangers learn nothing about their bodies.
+        """
+        try:
+            return await self._accept(_digest(secret), read)
+        except Refusal as refusal:
+            self._metrics.refused.labels(refusal.code).inc()
+            raise
+
+    async def _accept(self, key_digest: str, read: Callable[[], SendRequest]) -> Admitted:
+        caller, from_memory = await self._remembered_principal(key_digest)
+        try:
+            request = read()
+            directory = self._directory()
+            candidate = self._intake.prepare(
+                caller, request, directory, await self._history(caller, request, directory)
+            )
+        except Refusal:
+            if from_memory:  # the key may have been revoked meanwhile; then that is the answer
+                self._principal(await self._standing(key_digest))
+            raise
+        try:
+            verdict = await self._lane.submit(candidate)
+        except StoreUnavailableError as error:
+            raise Unavailable(retry_after=1) from error
+        if isinstance(verdict, Refusal):
+            if isinstance(verdict, Unauthorized):
+                self._remembered.pop(key_digest, None)
+            raise verdict
+        return verdict
+
+    async def _history(self, caller: Principal, request: SendRequest, directory: Directory) -> History:
+        """When the recipient last wrote, for the gateways whose plugins ask for it."""
+        pairs: set[tuple[str, str]] = set()
+        legs = [(request.channel, request.to), *((leg.channel, leg.to or request.to) for leg in request.fallback)]
+        for channel, to in legs:
+            for route in directory.routes.get((caller.app_id, channel), ()):
+                for gateway in directory.route_gateways(route, caller.mode):
+                    plugin = self._accounts.plugin(gateway)
+                    if plugin is None or WINDOW_FEATURE not in plugin.info.features:
+                        continue
+                    try:
+                        pairs.add((gateway.id, plugin.parse_address(to).value))
+                    except InvalidRecipient:
+                        continue  # the intake refuses it with its reason
+        if not pairs:
+            return {}
+        try:
+            return await self._database.read(lambda conn: inbound.last_inbound(conn, pairs))
+        except StoreUnavailableError as error:
+            raise Unavailable(retry_after=1) from error
+
+    def _committed(self, items: Sequence[Candidate], verdicts: Sequence[Verdict]) -> None:
+        admitted = [
+            item
+            for item, verdict in zip(items, verdicts, strict=True)
+            if isinstance(verdict, Admitted) and not verdict.replayed
+        ]
+        self._metrics.batches.observe(len(items))
+        if not admitted:
+            return
+        for item in admitted:
+            self._metrics.accepted.labels(item.message.channel).inc()
+        _LOG.info(
+            "messages.accepted",
+            messages=[[item.message.request_id, item.message.id, item.message.org_id] for item in admitted],
+        )
+        self._admitted(admitted)
+
+
+def _digest(secret: str | None) -> str:
+    if not secret or len(secret) > LONGEST_KEY:
+        raise Unauthorized
+    return digest(secret)

@@ -1,0 +1,76 @@
+"""A deployment's configuration: environment variables `WAYPOST_…`, or `waypost.toml` in the working directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+
+class Config(BaseSettings):
+    """What an operator sets for one deployment. Lists are comma-separated in the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="WAYPOST_", toml_file="waypost.toml", extra="forbid", frozen=True)
+
+    #: `sqlite:///path` (one process) or `postgresql://…` (as many nodes as needed).
+    database_url: str = "sqlite:///waypost-data/waypost.db"
+    #: The plugins that are imported at all. What is installed but not named here is never imported.
+    channels: Annotated[tuple[str, ...], NoDecode] = ()
+    #: Cross-cutting plugins (group `waypost.wrappers.v1`) to enable, outermost first.
+    wrappers: Annotated[tuple[str, ...], NoDecode] = ()
+    #: Which distribution may provide a plugin that several claim: `{"sms_acme": "acme-waypost"}`.
+    channel_distributions: dict[str, str] = Field(default_factory=dict)
+    #: How the world reaches us: the base of every webhook URL, and what providers sign.
+    public_url: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8080
+    #: Keys of the vault, newest first (base64 of 32 bytes each, as `waypost vault new-key` prints them).
+    master_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    #: Where a vault key is kept when none is given; created at first use, readable by its owner only.
+    master_key_file: Path = Path("waypost-data/master.key")
+    #: How long a send waits for the provider's verdict, in seconds; `Prefer: wait=N` overrides it up to `max_wait`.
+    wait: float = Field(default=2.0, ge=0, le=60)
+    max_wait: float = Field(default=30.0, ge=0, le=300)
+    #: How long an accepted message is tried, in seconds, where the request does not say.
+    validity: int = Field(default=86_400, ge=1, le=30 * 86_400)
+    #: How long a node may be silent before its work is taken over, in seconds.
+    lease: float = Field(default=60.0, ge=1, le=3600)
+    #: How often a lane and the sweeper look at the database when nobody nudges them, in seconds.
+    poll: float = Field(default=1.0, gt=0, le=60)
+    #: The partner APIs refuse larger bodies, in bytes.
+    max_body: int = Field(default=256 * 1024, ge=1024)
+    #: Provider webhooks may be larger: Meta sends up to 3 MiB, SendGrid's inbound parse up to 30 MB.
+    max_webhook_body: int = Field(default=32 * 1024 * 1024, ge=1024)
+    log_level: str = "info"
+
+    @field_validator("channels", "wrappers", "master_keys", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _no_slash(cls, value: str | None) -> str | None:
+        return value.rstrip("/") if value else None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, the environment over the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)

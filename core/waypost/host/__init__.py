@@ -1,0 +1,1 @@
+"""Finds channel plugins and calls exactly the one that is meant."""

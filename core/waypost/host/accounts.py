@@ -1,0 +1,167 @@
+"""A gateway's account, opened: its settings validated, its secrets unsealed, its plugin's client at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import aiohttp
+import orjson
+from pydantic import ValidationError
+
+from waypost.clock import Clock, to_datetime
+from waypost.host.dispatch import ChannelPlugin
+from waypost.log import logger
+from waypost.plugin.settings import Settings, UnresolvedReferenceError, resolve_references
+from waypost.plugin.types import Context, WebhookContext
+from waypost.store.gateways import Gateway, ProviderApp
+from waypost.vault import Vault, VaultError
+
+#: How many opened accounts are kept; the least recently used is closed first.
+MAX_OPEN = 500
+
+
+class CredentialsUnusableError(Exception):
+    """A gateway's settings or secrets cannot be used; complete them with `waypost gateways update`."""
+
+    def __init__(self, gateway: str, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"gateway {gateway}: {problem}")
+
+
+@dataclass(slots=True)
+class OpenAccount:
+    """A gateway with its settings; `client` is what its plugin's `open_account` returned, once it was asked."""
+
+    gateway: Gateway
+    plugin: ChannelPlugin
+    account: Settings
+    provider_app: Settings
+    stamp: tuple[str, ...]
+    client: object | None = None
+    asked: bool = False
+
+
+class Accounts:
+    """Opens accounts and makes contexts. Settings are read anew when an operator changes them."""
+
+    def __init__(
+        self,
+        plugins: Mapping[str, ChannelPlugin],
+        vault: Vault,
+        clock: Clock,
+        http: aiohttp.ClientSession,
+        public_url: str | None,
+    ) -> None:
+        self._plugins = plugins
+        self._vault = vault
+        self._clock = clock
+        self._http = http
+        self._public_url = public_url
+        self._open: dict[str, OpenAccount] = {}
+
+    def plugin(self, gateway: Gateway) -> ChannelPlugin | None:
+        """The gateway's plugin, if this node has it loaded."""
+        return self._plugins.get(gateway.plugin)
+
+    def account(self, gateway: Gateway, provider_app: ProviderApp | None) -> OpenAccount:
+        """The gateway's account. Raises `CredentialsUnusableError`."""
+        stamp = (gateway.settings, gateway.secrets, provider_app.settings if provider_app else "",
+                 provider_app.secrets if provider_app else "")  # fmt: skip
+        known = self._open.get(gateway.id)
+        if known is not None and known.stamp == stamp:
+            return known
+        plugin = self._plugins.get(gateway.plugin)
+        if plugin is None:
+            raise CredentialsUnusableError(gateway.name, f"its plugin {gateway.plugin} is not loaded here")
+        account = self._settings(
+            gateway.name, plugin.info.account_settings, gateway.settings, gateway.secrets, f"gateway/{gateway.id}"
+        )
+        opened = OpenAccount(gateway, plugin, account, self._app_settings(gateway.name, plugin, provider_app), stamp)
+        if len(self._open) >= MAX_OPEN and gateway.id not in self._open:
+            self._open.pop(next(iter(self._open)))
+        self._open[gateway.id] = opened
+        return opened
+
+    def provider_app_settings(self, plugin: ChannelPlugin, provider_app: ProviderApp | None) -> Settings:
+        """A provider app's settings. Raises `CredentialsUnusableError`."""
+        return self._app_settings(provider_app.name if provider_app else plugin.id, plugin, provider_app)
+
+    def _app_settings(self, name: str, plugin: ChannelPlugin, provider_app: ProviderApp | None) -> Settings:
+        model = plugin.info.provider_app_settings
+        if provider_app is None:
+            return self._settings(name, model, "{}", "", "")
+        place = f"provider_app/{provider_app.id}"
+        return self._settings(name, model, provider_app.settings, provider_app.secrets, place)
+
+    def _settings(self, name: str, model: type[Settings], public: str, sealed: str, place: str) -> Settings:
+        try:
+            values = orjson.loads(public)
+            if sealed:
+                values |= orjson.loads(self._vault.unseal(sealed, place))
+            return model.model_validate(resolve_references(values))
+        except ValidationError as error:
+            fields = ", ".join(".".join(map(str, item["loc"])) or "settings" for item in error.errors())
+            raise CredentialsUnusableError(name, f"these settings are missing or wrong: {fields}") from None
+        except (UnresolvedReferenceError, VaultError) as error:
+            raise CredentialsUnusableError(name, str(error)) from error
+
+    def context(
+        self,
+        opened: OpenAccount,
+        *,
+        correlation: str = "",
+        idempotency_key: str = "",
+        last_inbound_at: int | None = None,
+        history_since: int | None = None,
+    ) -> Context:
+        """What a plugin gets while it prices, sends, looks up or checks."""
+        return Context(
+            gateway_id=opened.gateway.id,
+            account=opened.account,
+            provider_app=opened.provider_app,
+            http=self._http,
+            log=_LOG,
+            now=to_datetime(self._clock.now()),
+            client=opened.client,
+            correlation=correlation,
+            idempotency_key=idempotency_key,
+            callback_url=self.callback_url(opened.gateway, correlation),
+            last_inbound_at=to_datetime(last_inbound_at) if last_inbound_at is not None else None,
+            history_since=to_datetime(history_since) if history_since is not None else None,
+        )
+
+    def callback_url(self, gateway: Gateway, correlation: str) -> str | None:
+        """The public URL of a gateway's webhook, with an attempt's correlation in it."""
+        if self._public_url is None:
+            return None
+        url = f"{self._public_url}/webhooks/{gateway.plugin}/{gateway.id}"
+        return f"{url}?ref={correlation}" if correlation else url
+
+    def webhook_context(
+        self, gateway: Gateway | None, account: Settings | None, provider_app: Settings
+    ) -> WebhookContext:
+        """What a plugin gets while it verifies and parses."""
+        return WebhookContext(
+            provider_app=provider_app,
+            account=account,
+            log=_LOG,
+            now=to_datetime(self._clock.now()),
+            gateway_id=gateway.id if gateway else None,
+        )
+
+    async def ready(self, opened: OpenAccount) -> None:
+        """Ask the plugin to open its own client, once. Raises `ChannelError` or `PluginFaultError`."""
+        if not opened.asked:
+            opened.client = await opened.plugin.open_account(self.context(opened))
+            opened.asked = True
+
+    async def close(self) -> None:
+        """Close every client a plugin opened."""
+        for opened in self._open.values():
+            if opened.client is not None:
+                await opened.plugin.close_account(opened.client)
+        self._open.clear()
+
+
+_LOG = logger()

@@ -1,0 +1,203 @@
+"""Calls exactly one plugin, and turns whatever it does into what the core knows.
+
+Each plugin lives in a pluggy manager of its own: a call reaches that plugin and no other by construction, and costs
+the same however many are installed. This is the only module with untyped calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import pluggy
+
+from waypost.plugin.errors import ChannelError, InvalidRecipient, OutcomeUnknown
+from waypost.plugin.events import ChannelEvent
+from waypost.plugin.simulator import Simulator
+from waypost.plugin.spec import Proceed, SendCall, SendMiddleware
+from waypost.plugin.types import (
+    AccountHealth,
+    Address,
+    ChannelInfo,
+    Context,
+    LookupResult,
+    OutboundMessage,
+    Quote,
+    Recognition,
+    SendAttempt,
+    SendResult,
+    TemplateInfo,
+    WebhookContext,
+    WebhookRequest,
+    WebhookVerdict,
+)
+
+T = TypeVar("T")
+
+#: How long the I/O hooks other than `send` may take, in seconds.
+HOOK_DEADLINE = 20.0
+
+
+class PluginFaultError(Exception):
+    """A plugin raised what it does not declare, answered with the wrong type or took too long; tell its author."""
+
+    def __init__(self, plugin: str, hook: str, problem: str) -> None:
+        self.plugin, self.hook, self.problem = plugin, hook, problem
+        super().__init__(f"{plugin}.{hook} {problem}")
+
+
+class ChannelPlugin:
+    """A loaded plugin behind typed methods."""
+
+    def __init__(self, plugin_id: str, info: ChannelInfo, manager: pluggy.PluginManager, hooks: frozenset[str]) -> None:
+        self.id = plugin_id
+        self.info = info
+        self.hooks = hooks
+        self._hook: Any = manager.hook
+        self._chain: Proceed = self._provider_send
+
+    def __repr__(self) -> str:
+        return f"<ChannelPlugin {self.id}>"
+
+    def wrap(self, middlewares: Sequence[SendMiddleware]) -> None:
+        """Put middlewares around every send, the first outermost."""
+        chain: Proceed = self._provider_send
+        for middleware in reversed(middlewares):
+            chain = _wrapped(middleware, chain)
+        self._chain = chain
+
+    # ---- pure hooks
+
+    def price(self, ctx: Context, message: OutboundMessage) -> Quote:
+        """Meter a message. Raises `Permanent` where the plugin refuses, `PluginFaultError` where it is broken."""
+        return self._pure("price", Quote, ctx=ctx, message=message)
+
+    def parse_address(self, value: str) -> Address:
+        """A partner's `to` in normal form; as the plugin's preferred kind where it has no hook for it."""
+        if "parse_address" not in self.hooks:
+            text = value.strip()
+            if not text or len(text) > 512:
+                raise InvalidRecipient
+            return Address(self.info.address_kinds[0], text)
+        return self._pure("parse_address", Address, value=value)
+
+    def parse_event(self, ctx: WebhookContext, request: WebhookRequest) -> list[ChannelEvent]:
+        """The events of a verified delivery. Raises `PluginFaultError`."""
+        try:
+            events = list(self._hook.parse_event(ctx=ctx, request=request) or ())
+        except Exception as error:
+            raise PluginFaultError(self.id, "parse_event", f"raised {type(error).__name__}") from error
+        for item in events:
+            if not isinstance(item, ChannelEvent):
+                raise PluginFaultError(self.id, "parse_event", f"returned a {type(item).__name__}")
+        return events
+
+    def recognize(self, request: WebhookRequest) -> Recognition | None:
+        """Whether a delivery on a shared URL looks like this plugin's."""
+        if "recognize" not in self.hooks:
+            return None
+        try:
+            answer = self._hook.recognize(request=request)
+        except Exception as error:
+            raise PluginFaultError(self.id, "recognize", f"raised {type(error).__name__}") from error
+        return answer if isinstance(answer, Recognition) else None
+
+    def simulator(self) -> Simulator:
+        """A new simulator of the provider."""
+        if "simulator" not in self.hooks:
+            raise PluginFaultError(self.id, "simulator", "is not there: this plugin has no simulator")
+        return self._pure("simulator", Simulator)
+
+    # ---- hooks that do I/O
+
+    async def send(self, ctx: Context, message: OutboundMessage) -> SendResult:
+        """Send once, through the wrappers. Raises only `ChannelError`: anything undeclared is `OutcomeUnknown`."""
+        try:
+            async with asyncio.timeout(self.info.send_timeout):
+                result = await self._chain(SendCall(self.id, ctx, message))
+        except ChannelError:
+            raise
+        except TimeoutError as error:
+            raise OutcomeUnknown(f"The provider did not answer within {self.info.send_timeout:g} s.") from error
+        except Exception as error:
+            raise OutcomeUnknown(
+                f"The channel plugin failed ({type(error).__name__}).", provider_code="plugin_fault"
+            ) from error
+        if not isinstance(result, SendResult):
+            raise OutcomeUnknown(
+                f"The channel plugin answered with a {type(result).__name__}.", provider_code="plugin_fault"
+            )
+        return result
+
+    async def _provider_send(self, call: SendCall) -> SendResult:
+        return cast("SendResult", await self._hook.send(ctx=call.ctx, message=call.message))
+
+    async def verify_webhook(self, ctx: WebhookContext, request: WebhookRequest) -> WebhookVerdict:
+        """The plugin's verdict. Raises `PluginFaultError`."""
+        return cast("WebhookVerdict", await self._io("verify_webhook", WebhookVerdict, ctx=ctx, request=request))
+
+    async def lookup(self, ctx: Context, attempt: SendAttempt) -> LookupResult | None:
+        """What became of an attempt. Raises `ChannelError` or `PluginFaultError`."""
+        return cast("LookupResult | None", await self._io("lookup", LookupResult | None, ctx=ctx, attempt=attempt))
+
+    async def check_account(self, ctx: Context) -> AccountHealth:
+        """Whether the account may send. Raises `ChannelError` or `PluginFaultError`."""
+        return cast("AccountHealth", await self._io("check_account", AccountHealth, ctx=ctx))
+
+    async def list_templates(self, ctx: Context) -> list[TemplateInfo]:
+        """The account's templates. Raises `ChannelError` or `PluginFaultError`."""
+        return list(cast("Sequence[TemplateInfo]", await self._io("list_templates", Sequence, ctx=ctx)))
+
+    async def open_account(self, ctx: Context) -> object | None:
+        """What `ctx.client` shall be; None where the plugin needs nothing of its own."""
+        return await self._io("open_account", object, ctx=ctx) if "open_account" in self.hooks else None
+
+    async def close_account(self, client: object) -> None:
+        """Close a client that `open_account` opened."""
+        if "close_account" in self.hooks:
+            await self._io("close_account", type(None), client=client)
+
+    # ---- calling
+
+    def _pure(self, hook: str, expected: type[T], **arguments: Any) -> T:
+        try:
+            answer = getattr(self._hook, hook)(**arguments)
+        except ChannelError:
+            raise
+        except Exception as error:
+            raise PluginFaultError(self.id, hook, f"raised {type(error).__name__}") from error
+        if not isinstance(answer, expected):
+            raise PluginFaultError(self.id, hook, f"returned a {type(answer).__name__}, not a {expected.__name__}")
+        return answer
+
+    async def _io(self, hook: str, expected: Any, **arguments: Any) -> object:
+        call: Callable[..., Any] = getattr(self._hook, hook)
+        try:
+            async with asyncio.timeout(HOOK_DEADLINE):
+                answer = await call(**arguments)
+        except ChannelError:
+            raise
+        except TimeoutError as error:
+            raise PluginFaultError(self.id, hook, f"took longer than {HOOK_DEADLINE:g} s") from error
+        except Exception as error:
+            raise PluginFaultError(self.id, hook, f"raised {type(error).__name__}") from error
+        if not isinstance(answer, expected):
+            raise PluginFaultError(self.id, hook, f"returned a {type(answer).__name__}")
+        return cast("object", answer)
+
+
+def _wrapped(middleware: SendMiddleware, inner: Proceed) -> Proceed:
+    async def call_once(call: SendCall) -> SendResult:
+        called = False
+
+        async def proceed(inner_call: SendCall) -> SendResult:
+            nonlocal called
+            if called:
+                raise RuntimeError("a wrapper may proceed once; retries belong to the outbox")
+            called = True
+            return await inner(inner_call)
+
+        return await middleware(call, proceed)
+
+    return call_once

@@ -1,0 +1,1 @@
+"""Providers' webhooks: recognize → verify → store raw → ack → parse → dedupe → apply."""

@@ -1,0 +1,219 @@
+"""Applying: from stored deliveries to receipts, inbound messages and everything else a provider says.
+
+A delivery is parsed by its plugin's pure hook, so that it can be parsed again after a plugin fix. One event that makes
+no sense never takes its neighbours down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from waypost import receipts
+from waypost.clock import Clock, from_datetime
+from waypost.event_codec import dump
+from waypost.host.accounts import Accounts, CredentialsUnusableError
+from waypost.host.dispatch import ChannelPlugin, PluginFaultError
+from waypost.ids import new_id
+from waypost.log import logger
+from waypost.plugin.events import (
+    AccountUpdate,
+    AddressChange,
+    ChannelEvent,
+    ConsentChange,
+    DeliveryUpdate,
+    Engagement,
+    InboundMessage,
+    PriceUpdate,
+)
+from waypost.progress import Change, Rules, report
+from waypost.receipts import PlacedUpdate
+from waypost.routing import Directory
+from waypost.store import deliveries, events, inbound
+from waypost.store.deliveries import Delivery
+from waypost.store.gateways import Gateway
+from waypost.store.inbound import Inbound
+
+_LOG = logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An event with the gateways that its sender has proved to speak for; none where no gateway is known."""
+
+    event: ChannelEvent
+    gateways: tuple[Gateway, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A delivery's events, or why its parser failed."""
+
+    delivery: Delivery
+    events: tuple[Placed, ...]
+    problem: str = ""
+
+
+@dataclass(slots=True)
+class Applied:
+    """What a batch of deliveries changed."""
+
+    changes: list[Change] = field(default_factory=list)
+    inbound: list[Inbound] = field(default_factory=list)
+
+
+class Parser:
+    """Parses deliveries and finds out which gateway each event belongs to."""
+
+    def __init__(
+        self, accounts: Accounts, plugins: Mapping[str, ChannelPlugin], directory: Callable[[], Directory]
+    ) -> None:
+        self._accounts = accounts
+        self._plugins = plugins
+        self._directory = directory
+
+    def parse(self, delivery: Delivery) -> Parsed:
+        """Parse one delivery; a plugin's fault becomes its `problem`."""
+        plugin = self._plugins.get(delivery.plugin)
+        if plugin is None:
+            return Parsed(delivery, (), f"plugin {delivery.plugin} is not loaded")
+        directory = self._directory()
+        gateway = directory.gateways.get(delivery.gateway_id or "")
+        app = directory.provider_apps.get(delivery.provider_app_id or "")
+        try:
+            account = self._accounts.account(gateway, app) if gateway else None
+            app_settings = account.provider_app if account else self._accounts.provider_app_settings(plugin, app)
+            ctx = self._accounts.webhook_context(gateway, account.account if account else None, app_settings)
+            found = plugin.parse_event(ctx, delivery.request)
+        except (PluginFaultError, CredentialsUnusableError) as error:
+            _LOG.error("webhook.parse_failed", plugin=plugin.id, delivery=delivery.id, problem=str(error))
+            return Parsed(delivery, (), str(error))
+        return Parsed(delivery, tuple(Placed(event, self._gateways(directory, delivery, event)) for event in found))
+
+    def _gateways(self, directory: Directory, delivery: Delivery, event: ChannelEvent) -> tuple[Gateway, ...]:
+        """The gateways an event may be about: only those whose secret the delivery was verified with."""
+        named = directory.gateways.get(delivery.gateway_id or "")
+        if named is not None:
+            siblings = directory.by_account_ref(named.plugin, named.account_ref) if named.account_ref else []
+            return (named, *(other for other in siblings if other.id != named.id and _same_secret(other, named)))
+        if event.account_ref is None:
+            return ()
+        return tuple(
+            gateway
+            for gateway in directory.by_account_ref(delivery.plugin, event.account_ref)
+            if gateway.provider_app_id == delivery.provider_app_id
+        )
+
+
+def _same_secret(one: Gateway, other: Gateway) -> bool:
+    """Whether two gateways have the same account and owner, so that proof for one is proof for the other."""
+    return one.app_id == other.app_id and one.provider_app_id == other.provider_app_id
+
+
+def apply(conn: Connection, parsed: Sequence[Parsed], rules: Rules, clock: Clock) -> Applied:
+    """Apply deliveries in one transaction and mark them applied."""
+    now = clock.now()
+    placed = [item for delivery in parsed for item in delivery.events]
+    updates = [
+        PlacedUpdate(item.event, tuple(gateway.id for gateway in item.gateways))
+        for item in placed
+        if isinstance(item.event, DeliveryUpdate) and item.gateways
+    ]
+    applied = Applied()
+    if updates:
+        applied.changes = report(conn, receipts.reports(conn, updates, now), rules, now)
+    _others(conn, [item for item in placed if not (isinstance(item.event, DeliveryUpdate) and item.gateways)], now)
+    _consents(conn, placed, now)
+    applied.inbound = _inbound(conn, placed, now)
+    deliveries.set_applied(conn, [item.delivery.id for item in parsed if not item.problem])
+    for item in parsed:
+        if item.problem:
+            deliveries.set_failed(conn, item.delivery.id, item.problem)
+    return applied
+
+
+def _inbound(conn: Connection, placed: Sequence[Placed], now: int) -> list[Inbound]:
+    rows: list[Inbound] = []
+    for item in placed:
+        event = item.event
+        if not isinstance(event, InboundMessage) or not item.gateways:
+            continue
+        gateway = item.gateways[0]
+        at = from_datetime(event.occurred_at) if event.occurred_at else now
+        if event.change == "new":
+            rows.append(_inbound_row(event, gateway, now))
+        else:
+            content = event.content.model_dump_json(exclude_none=True) if event.change == "edit" else None
+            inbound.change(conn, gateway.id, event.provider_id, content)
+        if event.change != "unsend":
+            inbound.note_inbound(conn, gateway.id, [address.value for address in event.sender], at)
+    return inbound.add_new(conn, rows) if rows else []
+
+
+def _inbound_row(event: InboundMessage, gateway: Gateway, now: int) -> Inbound:
+    import orjson
+
+    content = event.content.model_dump(mode="json", exclude_none=True)
+    if event.more:
+        content["more"] = [item.model_dump(mode="json", exclude_none=True) for item in event.more]
+    return Inbound(
+        id=new_id("in"),
+        gateway_id=gateway.id,
+        provider_id=event.provider_id,
+        app_id=gateway.app_id,
+        channel=gateway.channel,
+        sender=orjson.dumps([[address.kind, address.value] for address in event.sender]).decode(),
+        recipient=orjson.dumps([event.recipient.kind, event.recipient.value]).decode(),
+        content=orjson.dumps(content).decode(),
+        sender_name=event.sender_name,
+        reply_to=event.reply_to,
+        received_at=now,
+        occurred_at=from_datetime(event.occurred_at) if event.occurred_at else None,
+    )
+
+
+def _consents(conn: Connection, placed: Sequence[Placed], now: int) -> None:
+    for item in placed:
+        event = item.event
+        if not item.gateways:
+            continue
+        at = from_datetime(event.occurred_at) if event.occurred_at else now
+        if isinstance(event, ConsentChange):
+            inbound.note_consent(conn, item.gateways[0].id, event.address.value, event.scope, event.state, at)
+        elif isinstance(event, AddressChange):
+            inbound.join_addresses(conn, item.gateways[0].id, event.old.value, event.new.value)
+
+
+def _others(conn: Connection, placed: Sequence[Placed], now: int) -> None:
+    """Keep everything that is no receipt, each once, beside its message where that is known."""
+    known = events.refs(
+        conn,
+        {
+            (gateway.id, item.event.provider_id)
+            for item in placed
+            if isinstance(item.event, Engagement | PriceUpdate) and item.event.provider_id
+            for gateway in item.gateways
+        },
+    )
+    rows = []
+    for item in placed:
+        event = item.event
+        if isinstance(event, InboundMessage):
+            continue
+        gateway_id = item.gateways[0].id if item.gateways else ""
+        message_id = None
+        if isinstance(event, Engagement | PriceUpdate):
+            ref = known.get((gateway_id, event.provider_id or "")) or events.AttemptRef.parse(event.correlation or "")
+            message_id = ref.message_id if ref else None
+        at = from_datetime(event.occurred_at) if event.occurred_at else None
+        rows.append((gateway_id, event.event_id, type(event).__name__, message_id, now, at, dump(event)))
+    for gateway_id, event_id in events.add_channel_events(conn, rows):
+        for item in placed:
+            if (
+                item.event.event_id == event_id
+                and isinstance(item.event, AccountUpdate)
+                and item.event.state == "blocked"
+            ):
+                _LOG.critical("gateway.account_update", gateway=gateway_id, topic=item.event.topic)

@@ -1,0 +1,167 @@
+"""The inbox: receives, applies in the background, and picks up what a killed node left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from sqlalchemy import Connection
+
+from waypost import receipts
+from waypost.clock import HOUR, SECOND, Clock
+from waypost.host.accounts import Accounts
+from waypost.host.dispatch import ChannelPlugin
+from waypost.inbox.apply import Applied, Parsed, Parser, apply
+from waypost.inbox.receive import Receiver
+from waypost.log import logger
+from waypost.plugin.types import WebhookReply, WebhookRequest
+from waypost.progress import Change, Rules, report
+from waypost.routing import Directory
+from waypost.store import deliveries
+from waypost.store.database import Database, StoreUnavailableError
+from waypost.store.deliveries import Delivery
+from waypost.store.group_commit import GroupCommit
+from waypost.store.inbound import Inbound
+
+#: Deliveries older than this that are still unapplied were left behind by a node that died.
+LEFT_BEHIND = 30 * SECOND
+#: How long a receipt waits for its message.
+PARKED_FOR = 72 * HOUR
+MAX_BATCH = 128
+
+_LOG = logger()
+
+
+class Inbox:
+    """Takes deliveries from providers and applies them."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        accounts: Accounts,
+        plugins: Mapping[str, ChannelPlugin],
+        directory: Callable[[], Directory],
+        rules: Rules,
+        *,
+        poll: float,
+        changed: Callable[[Sequence[Change]], None],
+        received: Callable[[Sequence[Inbound]], None],
+        count: Callable[[str, str], None],
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._rules = rules
+        self._poll = poll
+        self._changed = changed
+        self._received = received
+        self._parser = Parser(accounts, plugins, directory)
+        self._stored: GroupCommit[Delivery, None] = GroupCommit(
+            database, _store, max_batch=MAX_BATCH, committed=lambda items, _: self._apply_later(items)
+        )
+        self._receiver = Receiver(accounts, directory, plugins, clock, self._stored, count)
+        self._waiting: list[Delivery] = []
+        self._applying: asyncio.Task[None] | None = None
+        self._tending: asyncio.Task[None] | None = None
+        self._stop = asyncio.Event()
+
+    def start(self) -> None:
+        """Begin to look after what was left behind."""
+        self._tending = asyncio.get_running_loop().create_task(self._tend(), name="inbox")
+
+    async def stop(self) -> None:
+        """Apply what was received, then stop."""
+        self._stop.set()
+        if self._tending is not None:
+            await asyncio.wait([self._tending])
+        await self._stored.drain()
+        await self.drain()
+
+    async def receive(
+        self, request: WebhookRequest, *, plugin: str | None = None, gateway: str | None = None,
+        among: Iterable[str] | None = None,
+    ) -> WebhookReply:  # fmt: skip
+        """Take a delivery and return the answer, once it is stored. Raises `StoreUnavailableError`."""
+        return await self._receiver.receive(request, plugin=plugin, gateway=gateway, among=among)
+
+    async def drain(self) -> None:
+        """Wait until everything received so far is applied."""
+        while self._applying is not None and not self._applying.done():
+            await asyncio.wait([self._applying])
+
+    # ---- applying
+
+    def _apply_later(self, items: Iterable[Delivery]) -> None:
+        self._waiting.extend(items)
+        if self._applying is None or self._applying.done():
+            self._applying = asyncio.get_running_loop().create_task(self._apply_waiting())
+
+    async def _apply_waiting(self) -> None:
+        while self._waiting:
+            batch = self._waiting[:MAX_BATCH]
+            del self._waiting[:MAX_BATCH]
+            await self._apply([self._parser.parse(item) for item in batch])
+
+    async def _apply(self, parsed: Sequence[Parsed]) -> None:
+        """Apply a batch; where that fails, halve it until the culprit is alone and can be marked."""
+        try:
+            applied: Applied = await self._database.write(lambda conn: apply(conn, parsed, self._rules, self._clock))
+        except StoreUnavailableError as error:
+            # They are stored; the tending task will find them again.
+            _LOG.error("inbox.store_unavailable", deliveries=len(parsed), problem=str(error))
+        except Exception as error:  # noqa: BLE001 - a poisoned delivery must not take its neighbours down
+            if len(parsed) == 1:
+                await self._give_up(parsed[0], error)
+                return
+            middle = len(parsed) // 2
+            await self._apply(parsed[:middle])
+            await self._apply(parsed[middle:])
+        else:
+            self._changed(applied.changes)
+            self._received(applied.inbound)
+
+    async def _give_up(self, parsed: Parsed, error: Exception) -> None:
+        _LOG.error("inbox.apply_failed", delivery=parsed.delivery.id, plugin=parsed.delivery.plugin,
+                   problem=type(error).__name__)  # fmt: skip
+        problem = f"applying it raised {type(error).__name__}"
+        with contextlib.suppress(StoreUnavailableError):
+            await self._database.write(lambda conn: deliveries.set_failed(conn, parsed.delivery.id, problem))
+
+    async def parse_again(self, plugin: str, limit: int = 1000) -> int:
+        """Parse once more what a plugin's parser failed on, as after a fix; return how many were applied."""
+        found = await self._database.read(lambda conn: deliveries.failed(conn, plugin, limit))
+        parsed = [self._parser.parse(item) for item in found]
+        good = [item for item in parsed if not item.problem]
+        await self._apply(good)
+        return len(good)
+
+    # ---- tending
+
+    async def _tend(self) -> None:
+        while not self._stop.is_set():
+            try:
+                await self.tend_once()
+            except StoreUnavailableError as error:
+                _LOG.error("inbox.store_unavailable", problem=str(error))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), self._poll * 5)
+
+    async def tend_once(self, *, left_behind: int = LEFT_BEHIND) -> None:
+        """Apply deliveries that were left behind and try parked receipts again."""
+        now = self._clock.now()
+        found = await self._database.read(lambda conn: deliveries.stored_before(conn, now - left_behind, MAX_BATCH))
+        waiting = {item.id for item in self._waiting}
+        if found := [item for item in found if item.id not in waiting]:
+            await self._apply([self._parser.parse(item) for item in found])
+
+        def retry(conn: Connection) -> list[Change]:
+            found = receipts.retry_parked(conn, now, now - PARKED_FOR)
+            return report(conn, found, self._rules, now) if found else []
+
+        self._changed(await self._database.write(retry))
+
+
+def _store(conn: Connection, items: Sequence[Delivery]) -> list[None]:
+    deliveries.add_many(conn, items)
+    return [None] * len(items)

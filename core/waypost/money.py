@@ -1,0 +1,34 @@
+"""Money: an integer count of millionths of the currency, never a float."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+
+MICROS = 1_000_000
+#: More than any balance: keeps every sum of sums inside a signed 64-bit integer.
+MAX_MICROS = 10**15
+
+
+class InvalidAmountError(ValueError):
+    """An amount is a decimal number with at most six places, such as 12.50; write it so."""
+
+    def __init__(self) -> None:
+        super().__init__(type(self).__doc__)
+
+
+def parse_amount(text: str) -> int:
+    """A decimal text as micros. Raises `InvalidAmountError` for more than six places or anything not a number."""
+    try:
+        micros = Decimal(text) * MICROS
+        if not micros.is_finite() or micros != micros.to_integral_value() or abs(micros) > MAX_MICROS:
+            raise InvalidAmountError
+    except InvalidOperation as error:
+        raise InvalidAmountError from error
+    return int(micros)
+
+
+def format_amount(micros: int) -> str:
+    """Micros as the shortest exact decimal: 120000 → `0.12`."""
+    sign = "-" if micros < 0 else ""
+    whole, fraction = divmod(abs(micros), MICROS)
+    return f"{sign}{whole}.{fraction:06d}".rstrip("0").rstrip(".")

@@ -1,0 +1,289 @@
+"""A node: one process's store, plugins, desk, outbox and inbox, wired together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Literal, TypeVar
+
+import aiohttp
+from sqlalchemy import Connection
+
+from waypost import __version__
+from waypost.admission.candidate import Candidate
+from waypost.admission.desk import Desk
+from waypost.clock import SECOND
+from waypost.config import Config
+from waypost.host.accounts import Accounts
+from waypost.host.dispatch import ChannelPlugin
+from waypost.host.loader import PluginRecord, load_channels
+from waypost.host.wrappers import load_wrappers
+from waypost.ids import new_id
+from waypost.inbox.service import Inbox
+from waypost.log import logger
+from waypost.metrics import Metrics
+from waypost.outbox.service import Outbox
+from waypost.plugin.types import LastReceipt
+from waypost.progress import Change, Rules
+from waypost.routing import Directory, load_directory
+from waypost.store import migrate, nodes, rates, steps
+from waypost.store.database import Database, StoreUnavailableError, Work, open_database
+from waypost.store.inbound import Inbound
+from waypost.vault import Vault
+from waypost.verdicts import Verdicts
+
+T = TypeVar("T")
+Role = Literal["all", "api", "worker"]
+
+#: A send's own deadline, and some: how long stopping waits for sends under way, in seconds.
+PATIENCE = 35.0
+HEARTBEAT = 5.0
+#: A heartbeat this late means that somebody blocked the event loop, in seconds.
+LOOP_LAG = 0.25
+
+_LOG = logger()
+
+
+class SchemaMismatchError(Exception):
+    """The database's schema is not this release's; run `waypost db upgrade`."""
+
+    def __init__(self) -> None:
+        super().__init__(type(self).__doc__)
+
+
+class Node:
+    """Everything a process needs to accept, send and receive. `open`, then `start`, then `stop`."""
+
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        vault: Vault,
+        records: dict[str, PluginRecord],
+        http: aiohttp.ClientSession,
+        role: Role,
+    ) -> None:
+        self.id = new_id("node")
+        self.config = config
+        self.role: Role = role
+        self.database = database
+        self.clock = database.clock
+        self.vault = vault
+        self.records = records
+        self.plugins: dict[str, ChannelPlugin] = {
+            name: record.plugin for name, record in records.items() if record.plugin is not None
+        }
+        self.metrics = Metrics()
+        self.directory = Directory()
+        self.http = http
+        self.accounts = Accounts(self.plugins, vault, self.clock, http, config.public_url)
+        self.verdicts = Verdicts(database, told=role == "all")
+        self.rules = Rules(
+            last_receipt=self._last_receipt, receipt_window=self._receipt_window, on_unknown=self._on_unknown
+        )
+        self.desk = Desk(
+            database,
+            self.clock,
+            self.accounts,
+            self._directory,
+            self.metrics,
+            validity=config.validity,
+            admitted=self._admitted,
+        )
+        self.outbox = Outbox(
+            database,
+            self.clock,
+            self.accounts,
+            self._directory,
+            self.rules,
+            owner=self.id,
+            lease=config.lease,
+            poll=config.poll,
+            changed=self._changed,
+            refresh=self.refresh_soon,
+            observe=lambda gateway, outcome, seconds: self.metrics.sends.labels(gateway, outcome).observe(seconds),
+        )
+        self.inbox = Inbox(
+            database,
+            self.clock,
+            self.accounts,
+            self.plugins,
+            self._directory,
+            self.rules,
+            poll=config.poll,
+            changed=self._changed,
+            received=self._received,
+            count=lambda plugin, verdict: self.metrics.webhooks.labels(plugin, verdict).inc(),
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+        self._refresh_now = asyncio.Event()
+        self.ready = False
+
+    # ---- life
+
+    @classmethod
+    async def open(cls, config: Config, role: Role = "all", *, alone: bool = False) -> Node:
+        """Open the store and load the plugins. Raises `StoreUnavailableError`, `SchemaMismatchError`, `VaultError`.
+
+        `alone` says that no other node can be alive, so that leases an earlier process left can be ended at once.
+        """
+        database = await open_database(config.database_url)
+        try:
+            if await database.read(migrate.current_revision) != migrate.wanted_revision():
+                raise SchemaMismatchError
+            keys = [key.get_secret_value() for key in config.master_keys]
+            vault = Vault.open(keys, config.master_key_file)
+        except BaseException:
+            await database.close()
+            raise
+        records = load_channels(config.channels, pinned=config.channel_distributions)
+        node = cls(config, database, vault, records, _session(), role)
+        node._announce_plugins()
+        middlewares = load_wrappers(config.wrappers)
+        for plugin in node.plugins.values():
+            plugin.wrap(middlewares)
+        await node.refresh()
+        if alone:
+            await database.write(lambda conn: steps.orphan_claims(conn, node.id, node.clock.now()))
+        return node
+
+    async def start(self) -> None:
+        """Begin to work in this node's role."""
+        now = self.clock.now()
+        me = nodes.Node(self.id, self.role, tuple(self.plugins), __version__, now, now)
+        await self.database.write(lambda conn: nodes.add(conn, me))
+        if self.role in ("all", "worker"):
+            self.outbox.start()
+        self.inbox.start()
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(self._keep_directory(), name="directory"),
+            loop.create_task(self._beat(), name="heartbeat"),
+            loop.create_task(self._watch_loop(), name="loop watch"),
+        ]
+        self.ready = True
+
+    async def stop(self) -> None:
+        """Stop in order: accept nothing, claim nothing, finish what is under way, store it, close."""
+        self.ready = False
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.desk.drain()
+        await self.inbox.stop()
+        if self.role in ("all", "worker"):
+            await self.outbox.stop(PATIENCE)
+        await self.accounts.close()
+        with contextlib.suppress(StoreUnavailableError):
+            await self.database.write(lambda conn: nodes.remove(conn, self.id))
+        await self.http.close()
+        await self.database.close()
+
+    async def read(self, work: Work[T]) -> T:
+        """Read from the store."""
+        return await self.database.read(work)
+
+    # ---- what operators decided
+
+    async def refresh(self) -> None:
+        """Read the directory again if it has changed."""
+        known = self.directory.revision
+
+        def work(conn: Connection) -> Directory | None:
+            return load_directory(conn) if rates.current_revision(conn) != known else None
+
+        fresh = await self.database.read(work)
+        if fresh is not None:
+            self.directory = fresh
+            self.outbox.match_lanes() if self.ready and self.role != "api" else None
+            for gateway in fresh.gateways.values():
+                self.metrics.gateway_active.labels(gateway.id).set(gateway.status == "active")
+
+    def refresh_soon(self) -> None:
+        """Something changed what operators decided."""
+        self._refresh_now.set()
+
+    def _directory(self) -> Directory:
+        return self.directory
+
+    async def _keep_directory(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._refresh_now.wait(), self.config.poll)
+            self._refresh_now.clear()
+            try:
+                await self.refresh()
+            except StoreUnavailableError as error:
+                _LOG.error("directory.store_unavailable", problem=str(error))
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT)
+            try:
+                await self.database.sync_clock()
+                now = self.clock.now()
+                await self.database.write(lambda conn, now=now: nodes.beat(conn, self.id, now))  # type: ignore[misc]
+            except StoreUnavailableError as error:
+                _LOG.error("heartbeat.store_unavailable", problem=str(error))
+
+    async def _watch_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            await asyncio.sleep(LOOP_LAG)
+            lag = loop.time() - began - LOOP_LAG
+            self.metrics.loop_lag.observe(max(0.0, lag))
+            if lag > LOOP_LAG:
+                _LOG.warning("loop.blocked", seconds=round(lag, 3))
+
+    # ---- what the parts tell each other
+
+    def _admitted(self, items: Sequence[Candidate]) -> None:
+        if self.role != "api":
+            self.outbox.nudge({item.steps[0].gateway_id for item in items})
+
+    def _changed(self, changes: Sequence[Change]) -> None:
+        moved = [change for change in changes if change.before != change.after]
+        self.verdicts.tell((change.message_id, change.after) for change in changes)
+        self.metrics.moved(change.after for change in moved)
+        if self.role != "api":
+            for change in changes:
+                self.outbox.nudge(change.queued_on)
+        if moved:
+            _LOG.info("messages.changed", messages=[[change.message_id, change.after] for change in moved])
+
+    def _received(self, rows: Sequence[Inbound]) -> None:
+        for row in rows:
+            self.metrics.inbound.labels(row.channel).inc()
+        if rows:
+            _LOG.info("messages.received", messages=[[row.id, row.gateway_id] for row in rows])
+
+    # ---- rules
+
+    def _last_receipt(self, gateway_id: str) -> LastReceipt:
+        gateway = self.directory.gateways.get(gateway_id)
+        plugin = self.plugins.get(gateway.plugin) if gateway else None
+        return plugin.info.last_receipt if plugin else "delivered"
+
+    def _receipt_window(self, gateway_id: str) -> int:
+        gateway = self.directory.gateways.get(gateway_id)
+        return gateway.receipt_window if gateway else 72 * 3600 * SECOND
+
+    def _on_unknown(self, app_id: str) -> str:
+        app = self.directory.apps.get(app_id)
+        return app.on_unknown if app else "hold"
+
+    def _announce_plugins(self) -> None:
+        for record in self.records.values():
+            if record.state in ("loaded", "failed", "incompatible"):
+                self.metrics.plugin_loaded.labels(record.id, record.state).set(record.state == "loaded")
+            if record.state in ("failed", "incompatible"):
+                _LOG.error("plugin.refused", plugin=record.id, distribution=record.distribution, state=record.state,
+                           reason=record.reason)  # fmt: skip
+
+
+def _session() -> aiohttp.ClientSession:
+    """The one session all plugins share: no cookies, no environment proxies, connections kept shorter than providers do."""
+    connector = aiohttp.TCPConnector(limit=1000, limit_per_host=200, keepalive_timeout=15, ttl_dns_cache=60)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)

@@ -1,0 +1,126 @@
+"""One attempt: what is handed to a plugin, and what its answer means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import orjson
+from pydantic import ValidationError
+
+from waypost.host.accounts import OpenAccount
+from waypost.lifecycle.evidence import Evidence, Kind, core_key
+from waypost.outbox.retry import decide
+from waypost.plugin.content import STANDARD_CONTENT, Content, Unknown
+from waypost.plugin.errors import ChannelError, NotSent, OutcomeUnknown, Permanent
+from waypost.plugin.types import Address, OutboundMessage, SendResult
+from waypost.progress import Report, Retry
+from waypost.receipts import WATERMARKS_FEATURE, watermark_id
+from waypost.store.events import AttemptRef
+from waypost.store.messages import Message
+from waypost.store.steps import Step, load_choices
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A claimed step with everything that sending it takes."""
+
+    step: Step
+    message: Message
+    opened: OpenAccount
+    outbound: OutboundMessage
+    choices: int
+
+    @property
+    def ref(self) -> AttemptRef:
+        """Which attempt this is."""
+        return AttemptRef(self.step.message_id, self.step.step_no, self.step.attempt)
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of a step, for providers that dedupe."""
+        return f"{self.step.message_id}.{self.step.step_no}"
+
+
+def outbound(step: Step, message: Message, opened: OpenAccount) -> OutboundMessage:
+    """What the plugin is to send. Raises `ValueError` where what is stored cannot be read any more."""
+    content = message.content
+    addresses = orjson.loads(message.addresses)
+    if step.content is not None:
+        own = orjson.loads(step.content)
+        content, addresses = own["content"], [own["address"]]
+    extras = orjson.loads(message.options)
+    return OutboundMessage(
+        channel=step.channel,
+        recipient=tuple(Address(kind, value) for kind, value in addresses),
+        content=read_content(content, opened),
+        sender=load_choices(step.choices)[step.choice].sender,
+        reply_to=extras["reply_to"],
+        validity=extras["validity"],
+        options=extras["options"],
+    )
+
+
+def read_content(stored: str, opened: OpenAccount | None) -> Content:
+    """Stored content as its model; `Unknown` where no model of that kind is loaded."""
+    fields = orjson.loads(stored)
+    kind = fields.get("kind", "")
+    model = opened.plugin.info.content_model(kind) if opened else STANDARD_CONTENT.get(kind)
+    if model is None:
+        return Unknown(provider_kind=kind, fields=fields)
+    try:
+        content = model.model_validate(fields)
+    except ValidationError:
+        return Unknown(provider_kind=kind, fields=fields)
+    assert isinstance(content, Content)
+    return content
+
+
+def evidence(step: Step, kind: Kind, now: int, **details: object) -> Evidence:
+    """An event of this attempt, told by us."""
+    code = details.pop("code", None)
+    return Evidence(
+        message_id=step.message_id,
+        key=core_key(step.step_no, step.attempt, kind),
+        step_no=step.step_no,
+        attempt=step.attempt,
+        kind=kind,
+        source="core",
+        gateway_id=step.gateway_id,
+        at=now,
+        code=str(code) if code is not None else None,
+        data={name: value for name, value in details.items() if value not in (None, "", ())},
+    )
+
+
+def sent(attempt: Attempt, result: SendResult, now: int) -> Report:
+    """The provider accepted it."""
+    known_as = result.provider_ids
+    if WATERMARKS_FEATURE in attempt.opened.plugin.info.features:
+        known_as += tuple(watermark_id(address, now) for address in attempt.outbound.recipient)
+    return Report(
+        evidence(attempt.step, "sent", now, provider_ids=list(result.provider_ids), accepted_as=result.status),
+        provider_ids=known_as,
+    )
+
+
+def not_accepted(attempt: Attempt, error: ChannelError, now: int) -> Report:
+    """The provider did not accept it, or nobody knows."""
+    details = {"code": error.code, "detail": error.detail, "provider_code": error.provider_code,
+               "http_status": error.http_status}  # fmt: skip
+    step = attempt.step
+    if isinstance(error, Permanent):
+        return Report(evidence(step, "failed", now, **details))
+    if isinstance(error, NotSent):
+        retry = decide(step, attempt.choices, error, now)
+        moved = retry.choice != step.choice
+        return Report(evidence(step, "not_sent", now, **details, failover=moved or None, retry_at=retry.due_at), retry)
+    assert isinstance(error, OutcomeUnknown), f"{type(error).__name__} is neither sent, not sent nor unknown"
+    return Report(evidence(step, "unknown", now, **details), _idempotent_retry(attempt, now))
+
+
+def _idempotent_retry(attempt: Attempt, now: int) -> Retry | None:
+    """Try again all the same where the provider dedupes by our key and still remembers it."""
+    window = attempt.opened.plugin.info.idempotent_for
+    if not window or now - attempt.message.created_at >= window * 1_000_000:
+        return None
+    return decide(attempt.step, 1, NotSent(), now)

@@ -1,0 +1,268 @@
+"""A lane: one gateway's own queue, with its own concurrency, throughput limit and circuit breaker.
+
+A slow provider starves nobody but itself. Inside a lane apps take turns, so that one partner's burst does not hold up
+another's single message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from waypost.clock import SECOND, Clock
+from waypost.host.accounts import Accounts, CredentialsUnusableError
+from waypost.host.dispatch import PluginFaultError
+from waypost.lifecycle.evidence import Evidence
+from waypost.log import logger
+from waypost.outbox import attempt as attempts
+from waypost.outbox.attempt import Attempt
+from waypost.outbox.breaker import Breaker
+from waypost.outbox.retry import decide
+from waypost.plugin.errors import AccountBlocked, ChannelError, OutcomeUnknown, RateLimited, Transient
+from waypost.progress import Change, Report
+from waypost.routing import Directory
+from waypost.store import events, gateways, messages, steps
+from waypost.store.database import Database, StoreUnavailableError
+from waypost.store.gateways import Gateway
+from waypost.store.group_commit import GroupCommit
+from waypost.store.messages import Message
+from waypost.store.steps import Step
+
+#: Claims are taken this many at a time at most, so that a claim's transaction stays short.
+MAX_CLAIM = 64
+#: Added to a send's own deadline: how long its result may take to be stored before the lease ends, in seconds.
+MARGIN = 30.0
+
+_LOG = logger()
+
+
+@dataclass(frozen=True, slots=True)
+class LaneTools:
+    """What every lane of a node shares."""
+
+    database: Database
+    clock: Clock
+    accounts: Accounts
+    directory: Callable[[], Directory]
+    results: GroupCommit[Report, Change | None]
+    owner: str
+    lease: float
+    poll: float
+    blocked: Callable[[Gateway, str, AccountBlocked], None]
+    accepted: Callable[[str], None]
+    observe: Callable[[str, str, float], None]
+
+
+class Lane:
+    """Claims and sends one gateway's messages until it is stopped."""
+
+    def __init__(self, gateway_id: str, tools: LaneTools) -> None:
+        self.gateway_id = gateway_id
+        self.breaker = Breaker(tools.clock)
+        self._tools = tools
+        self._nudge = asyncio.Event()
+        self._sending: set[asyncio.Task[None]] = set()
+        self._after_app = ""
+        self._hold_until = 0
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    @property
+    def in_flight(self) -> int:
+        """How many sends are under way."""
+        return len(self._sending)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"lane {self.gateway_id}")
+
+    def nudge(self) -> None:
+        """There may be something to send."""
+        self._nudge.set()
+
+    async def stop(self, patience: float) -> None:
+        """Claim no more, and wait for the sends under way as long as patience lasts, in seconds."""
+        self._stopping = True
+        self._nudge.set()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=patience)
+
+    # ---- the loop
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            self._nudge.clear()
+            try:
+                pause = await self._turn()
+            except StoreUnavailableError as error:
+                _LOG.error("lane.store_unavailable", gateway=self.gateway_id, problem=str(error))
+                pause = self._tools.poll
+            if pause and not self._stopping:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._nudge.wait(), pause)
+
+    async def _turn(self) -> float:
+        """Claim and begin what there is room for; return how long to wait for more, in seconds."""
+        gateway = self._tools.directory().gateways.get(self.gateway_id)
+        if gateway is None or gateway.status != "active" or self._tools.accounts.plugin(gateway) is None:
+            return self._tools.poll
+        held = (self._hold_until - self._tools.clock.now()) / SECOND
+        if held > 0:
+            return min(held, self._tools.poll)
+        room = min(gateway.concurrency - len(self._sending), MAX_CLAIM)
+        if room <= 0:
+            await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
+            return 0.0
+        allowed = self.breaker.allowance(room)
+        if allowed <= 0:
+            return min(max(self.breaker.opens_in(), 0.01), self._tools.poll)
+        claimed, found, again_in = await self._claim(gateway, allowed)
+        if not claimed:
+            self.breaker.unused()
+            return again_in
+        prepared = await self._prepare(claimed, found)
+        await self._begin(prepared)
+        return 0.0
+
+    async def _claim(self, gateway: Gateway, wanted: int) -> tuple[list[Step], dict[str, Message], float]:
+        tools, after = self._tools, self._after_app
+        now = tools.clock.now()
+        lease_until = now + round(tools.lease * SECOND)
+
+        def work(conn: Connection) -> tuple[list[Step], dict[str, Message], list[str], float]:
+            apps = steps.waiting_apps(conn, gateway.id, after, wanted, now)
+            if not apps and after:
+                apps = steps.waiting_apps(conn, gateway.id, "", wanted, now)
+            if not apps:
+                due = steps.next_due(conn, gateway.id)
+                pause = tools.poll if due is None else min(tools.poll, max(0.001, (due - now) / SECOND))
+                return [], {}, [], pause
+            allowed = gateways.take_tokens(conn, gateway.id, wanted, now) if gateway.rate_per_second else wanted
+            if not allowed:
+                return [], {}, [], min(tools.poll, 1 / (gateway.rate_per_second or 1))
+            chosen = apps[:allowed]
+            claimed = steps.claim(
+                conn, gateway.id, chosen, max(1, allowed // len(chosen)), tools.owner, now, lease_until
+            )
+            if gateway.rate_per_second and len(claimed) < allowed:
+                gateways.return_tokens(conn, gateway.id, allowed - len(claimed))
+            return claimed, messages.get_many(conn, {row.message_id for row in claimed}), chosen, 0.0
+
+        claimed, found, chosen, pause = await tools.database.write(work)
+        self._after_app = chosen[-1] if chosen else ""
+        return claimed, found, pause
+
+    async def _prepare(self, claimed: Sequence[Step], found: dict[str, Message]) -> list[Attempt]:
+        """Do all that can fail before the fence; what fails here certainly was not sent."""
+        prepared = []
+        for step in claimed:
+            message = found[step.message_id]
+            now = self._tools.clock.now()
+            if now >= step.deadline:
+                self._report(Report(attempts.evidence(step, "expired", now, code="EXPIRED")))
+                continue
+            try:
+                prepared.append(await self._attempt(step, message))
+            except (CredentialsUnusableError, PluginFaultError, ChannelError, ValueError) as error:
+                problem = error if isinstance(error, Transient) else Transient(f"Not ready ({type(error).__name__}).")
+                _LOG.error("lane.not_ready", gateway=self.gateway_id, message=step.message_id, problem=str(error))
+                retry = decide(step, len(steps.load_choices(step.choices)), problem, now)
+                details = {"code": "NOT_READY", "detail": problem.detail}
+                self._report(Report(attempts.evidence(step, "not_sent", now, **details), retry))
+        return prepared
+
+    async def _attempt(self, step: Step, message: Message) -> Attempt:
+        directory = self._tools.directory()
+        gateway = directory.gateways[step.gateway_id]
+        opened = self._tools.accounts.account(gateway, directory.provider_apps.get(gateway.provider_app_id or ""))
+        await self._tools.accounts.ready(opened)
+        outbound = attempts.outbound(step, message, opened)
+        return Attempt(step, message, opened, outbound, len(steps.load_choices(step.choices)))
+
+    async def _begin(self, prepared: Sequence[Attempt]) -> None:
+        if not prepared:
+            return
+        tools = self._tools
+        now = tools.clock.now()
+        timeout = max(item.opened.plugin.info.send_timeout for item in prepared)
+        fence = now + round(max(tools.lease, timeout + MARGIN) * SECOND)
+
+        def work(conn: Connection) -> set[tuple[str, int]]:
+            won = steps.begin_sending(conn, [item.step for item in prepared], tools.owner, fence)
+            began: list[Evidence] = [
+                attempts.evidence(item.step, "sending", now)
+                for item in prepared
+                if (item.step.message_id, item.step.step_no) in won
+            ]
+            events.add_first(conn, began)
+            messages.mark_sending(conn, sorted({item.message_id for item in began}), now)
+            return won
+
+        # If this raises, it may have been committed all the same: then the lease ends and the outcome is unknown.
+        won = await tools.database.write(work)
+        latest = fence - round(timeout * SECOND)
+        for item in prepared:
+            if (item.step.message_id, item.step.step_no) in won:
+                task = asyncio.get_running_loop().create_task(self._send(item, latest))
+                self._sending.add(task)
+                task.add_done_callback(self._sending.discard)
+
+    # ---- one send
+
+    async def _send(self, item: Attempt, latest: int) -> None:
+        tools = self._tools
+        began = tools.clock.now()
+        if began >= latest:
+            error = Transient("The worker was too slow to begin; nothing was sent.")
+            await self._store(attempts.not_accepted(item, error, began))
+            return
+        ctx = tools.accounts.context(item.opened, correlation=str(item.ref), idempotency_key=item.idempotency_key)
+        try:
+            result = await item.opened.plugin.send(ctx, item.outbound)
+        except ChannelError as error:
+            outcome = attempts.not_accepted(item, error, tools.clock.now())
+            self._learn(item, error)
+            told = error.code
+        else:
+            outcome = attempts.sent(item, result, tools.clock.now())
+            self.breaker.record(ok=True)
+            tools.accepted(self.gateway_id)
+            told = "SENT"
+        tools.observe(self.gateway_id, told, (tools.clock.now() - began) / SECOND)
+        await self._store(outcome)
+
+    async def _store(self, outcome: Report) -> None:
+        """Store a result; while the store is down, keep trying until the lease would have ended anyway."""
+        for pause in (0.1, 0.3, 1.0, 3.0, 9.0):
+            try:
+                await self._tools.results.submit(outcome)
+                return
+            except StoreUnavailableError as error:
+                _LOG.error("lane.result_not_stored", message=outcome.evidence.message_id, problem=str(error))
+                await asyncio.sleep(pause)
+        _LOG.critical("lane.result_lost", message=outcome.evidence.message_id, kind=outcome.evidence.kind)
+
+    def _report(self, outcome: Report) -> None:
+        task = asyncio.get_running_loop().create_task(self._store(outcome))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    def _learn(self, item: Attempt, error: ChannelError) -> None:
+        """What an error says about the gateway, beyond this message."""
+        now = self._tools.clock.now()
+        if isinstance(error, AccountBlocked):
+            self._tools.blocked(item.opened.gateway, item.message.app_id, error)
+        elif isinstance(error, RateLimited):
+            if error.scope != "recipient":
+                self._hold_until = max(self._hold_until, now + round(min(error.retry_after or 1.0, 60.0) * SECOND))
+        elif isinstance(error, Transient | OutcomeUnknown):
+            if self.breaker.record(ok=False):
+                _LOG.error("lane.breaker_opened", gateway=self.gateway_id, channel=item.step.channel)
+        else:
+            self.breaker.record(ok=True)

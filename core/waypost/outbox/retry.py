@@ -1,0 +1,41 @@
+"""When a message that was not sent is tried again, and through which gateway.
+
+Each choice of the route gets `TRIES` tries with exponential backoff and jitter, then the next choice has its turn; the
+last one keeps trying until the deadline, when the sweeper lets the step expire.
+"""
+
+from __future__ import annotations
+
+import tenacity
+
+from waypost.clock import SECOND
+from waypost.plugin.errors import AccountBlocked, NotSent, RateLimited
+from waypost.progress import Retry
+from waypost.store.steps import Step
+
+TRIES = 4
+#: No provider's `Retry-After` is waited for longer than this, in seconds.
+LONGEST_WAIT = 3600.0
+
+_BACKOFF = tenacity.wait_exponential_jitter(initial=1, max=600, exp_base=3, jitter=1)
+_RETRYING = tenacity.Retrying()
+
+
+def backoff(tries: int) -> float:
+    """The pause in seconds after so many tries: about 1, 3, 9, 27, … up to ten minutes."""
+    state = tenacity.RetryCallState(_RETRYING, None, (), {})
+    state.attempt_number = max(1, tries)
+    return _BACKOFF(state)
+
+
+def decide(step: Step, choices: int, error: NotSent, now: int) -> Retry:
+    """How a step goes on after an error that left it unsent."""
+    tries = step.tries + 1
+    delay = backoff(tries)
+    if isinstance(error, RateLimited) and error.retry_after is not None:
+        delay = min(max(error.retry_after, 0.0), LONGEST_WAIT)
+    due_at = now + round(delay * SECOND)
+    exhausted = tries >= TRIES or isinstance(error, AccountBlocked) or due_at >= step.deadline
+    if exhausted and step.choice + 1 < choices:
+        return Retry(due_at=now, choice=step.choice + 1, tries=0)
+    return Retry(due_at=due_at, choice=step.choice, tries=tries)

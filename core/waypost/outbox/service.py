@@ -1,0 +1,179 @@
+"""The outbox: a lane per gateway, the sweeper and the resolver, for one node."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+
+from sqlalchemy import Connection
+
+from waypost import receipts
+from waypost.clock import Clock
+from waypost.host.accounts import Accounts
+from waypost.log import logger
+from waypost.outbox.health import Health
+from waypost.outbox.lane import Lane, LaneTools
+from waypost.outbox.resolver import Resolver
+from waypost.outbox.sweeper import Swept, sweep
+from waypost.plugin.errors import AccountBlocked
+from waypost.progress import Change, Report, Rules, report
+from waypost.routing import Directory
+from waypost.store import steps
+from waypost.store.database import Database, StoreUnavailableError
+from waypost.store.gateways import Gateway
+from waypost.store.group_commit import GroupCommit
+
+_LOG = logger()
+
+
+class Outbox:
+    """Sends what is queued on this node's channels."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        accounts: Accounts,
+        directory: Callable[[], Directory],
+        rules: Rules,
+        *,
+        owner: str,
+        lease: float,
+        poll: float,
+        changed: Callable[[Sequence[Change]], None],
+        refresh: Callable[[], None],
+        observe: Callable[[str, str, float], None],
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._directory = directory
+        self._accounts = accounts
+        self._rules = rules
+        self._owner = owner
+        self._poll = poll
+        self._changed = changed
+        self.results: GroupCommit[Report, Change | None] = GroupCommit(
+            database, self._record, max_batch=256, committed=lambda _, changes: self._tell(changes)
+        )
+        self._health = Health(database, accounts, directory, refresh)
+        self._resolver = Resolver(database, accounts, directory, self.results)
+        self._tools = LaneTools(
+            database=database,
+            clock=clock,
+            accounts=accounts,
+            directory=directory,
+            results=self.results,
+            owner=owner,
+            lease=lease,
+            poll=poll,
+            blocked=self._blocked,
+            accepted=self._health.accepted,
+            observe=observe,
+        )
+        self.lanes: dict[str, Lane] = {}
+        self._background: set[asyncio.Task[None]] = set()
+        self._sweeping: asyncio.Task[None] | None = None
+        self._wake_sweeper = asyncio.Event()
+        self._stopping = False
+
+    # ---- life
+
+    def start(self) -> None:
+        """Open the lanes and begin to sweep."""
+        self.match_lanes()
+        self._sweeping = asyncio.get_running_loop().create_task(self._sweep_forever(), name="sweeper")
+
+    def match_lanes(self) -> None:
+        """Have a lane for every gateway whose plugin is loaded here."""
+        if self._stopping:
+            return
+        for gateway in self._directory().gateways.values():
+            if gateway.id not in self.lanes and self._accounts.plugin(gateway) is not None:
+                lane = self.lanes[gateway.id] = Lane(gateway.id, self._tools)
+                lane.start()
+
+    def nudge(self, gateway_ids: Iterable[str]) -> None:
+        """There is new work on these gateways."""
+        for gateway_id in gateway_ids:
+            lane = self.lanes.get(gateway_id)
+            if lane is not None:
+                lane.nudge()
+
+    async def stop(self, patience: float) -> None:
+        """Claim no more, give back what was only claimed, wait for the sends under way; the rest becomes unknown."""
+        self._stopping = True
+        self._wake_sweeper.set()
+        if self._sweeping is not None:
+            await asyncio.wait([self._sweeping])
+        await asyncio.gather(*(lane.stop(patience) for lane in self.lanes.values()))
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self.results.drain()
+        with contextlib.suppress(StoreUnavailableError):
+            await self._database.write(lambda conn: steps.release_claims(conn, self._owner))
+
+    # ---- results
+
+    def _record(self, conn: Connection, reports: Sequence[Report]) -> list[Change | None]:
+        now = self._clock.now()
+        known = [(item.evidence.gateway_id or "", provider_id) for item in reports for provider_id in item.provider_ids]
+        done = report(conn, reports, self._rules, now)
+        if early := receipts.claim_parked(conn, known, now):
+            done += report(conn, early, self._rules, now)
+        changes = {change.message_id: change for change in done}
+        # Several reports of one message in a batch are one change, told once.
+        return [changes.pop(item.evidence.message_id, None) for item in reports]
+
+    def _tell(self, changes: Iterable[Change | None]) -> None:
+        told = [change for change in changes if change is not None]
+        for change in told:
+            self.nudge(change.queued_on)
+            if change.after == "UNKNOWN":
+                self._wake_sweeper.set()
+            if change.uncollected:
+                _LOG.error("ledger.uncollected", message=change.message_id, micros=change.uncollected)
+        self._changed(told)
+
+    def _blocked(self, gateway: Gateway, app_id: str, error: AccountBlocked) -> None:
+        self._spawn(self._health.refused(gateway, app_id, error))
+
+    def _spawn(self, work: object) -> None:
+        async def run() -> None:
+            try:
+                await work  # type: ignore[misc]
+            except StoreUnavailableError as error:
+                _LOG.error("outbox.store_unavailable", problem=str(error))
+
+        task = asyncio.get_running_loop().create_task(run())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    # ---- sweeping
+
+    async def _sweep_forever(self) -> None:
+        while not self._stopping:
+            self._wake_sweeper.clear()
+            again = False
+            try:
+                again = await self.sweep_once()
+            except StoreUnavailableError as error:
+                _LOG.error("sweeper.store_unavailable", problem=str(error))
+            if not again and not self._stopping:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake_sweeper.wait(), self._poll)
+
+    async def sweep_once(self) -> bool:
+        """Look at what is due, once; say whether there is more."""
+        possible, now = self._resolver.possible(), self._clock.now()
+        swept: Swept = await self._database.write(lambda conn: sweep(conn, self._rules, now, possible))
+        self._tell(swept.changes)
+        for step, message in swept.lookups:
+            self._spawn(self._resolver.resolve(step, message))
+        return swept.full
+
+    async def resolve_all(self) -> None:
+        """Wait until the lookups begun so far are done: for tests and for an orderly stop."""
+        while self._background:
+            await asyncio.gather(*self._background, return_exceptions=True)

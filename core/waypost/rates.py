@@ -1,0 +1,54 @@
+"""Rate cards: the longest destination prefix that has a price for the sku wins, by the newest rate valid now.
+
+Prices are pinned: a message keeps the rates it was accepted with, whatever the card says later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from waypost.lifecycle.settlement import PricedLine
+from waypost.plugin.types import QuoteLine
+from waypost.store.rates import Rate
+
+
+class RateCard:
+    """One gateway's prices, indexed for lookup by currency, sku and destination."""
+
+    def __init__(self, rates: Iterable[Rate] = ()) -> None:
+        self._rates: dict[tuple[str, str], dict[str, list[Rate]]] = {}
+        self._longest: dict[tuple[str, str], int] = {}
+        for rate in rates:
+            self.add(rate)
+
+    def add(self, rate: Rate) -> None:
+        """Put a rate onto the card."""
+        key = (rate.currency, rate.sku)
+        versions = self._rates.setdefault(key, {}).setdefault(rate.prefix, [])
+        versions.append(rate)
+        versions.sort(key=lambda item: item.valid_from, reverse=True)
+        self._longest[key] = max(self._longest.get(key, 0), len(rate.prefix))
+
+    def find(self, currency: str, sku: str, destination: str, now: int) -> Rate | None:
+        """The rate of a sku to a destination (digits without `+`, or a domain) at this moment."""
+        key = (currency, sku)
+        by_prefix = self._rates.get(key)
+        if by_prefix is None:
+            return None
+        for length in range(min(self._longest[key], len(destination)), -1, -1):
+            for rate in by_prefix.get(destination[:length], ()):
+                if rate.valid_from <= now:
+                    return rate
+        return None
+
+    def price(
+        self, lines: Sequence[QuoteLine], currency: str, destination: str, now: int
+    ) -> tuple[PricedLine, ...] | str:
+        """Price the lines of a quote; or name the sku that has no rate."""
+        priced = []
+        for line in lines:
+            rate = self.find(currency, line.sku, destination, now)
+            if rate is None:
+                return line.sku
+            priced.append(PricedLine(line.sku, line.quantity, line.charge_on, rate.price * line.quantity, rate.id))
+        return tuple(priced)

@@ -1,0 +1,180 @@
+"""Receipts: whose message a provider's delivery update is about, and what it proves.
+
+By our correlation where the provider returns it, else by the provider's id, else by a watermark. A receipt for a
+message not known yet is parked, and claimed when the send's result is stored; the two never miss each other for long,
+since the sweeper tries parked receipts again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from waypost.clock import from_datetime
+from waypost.event_codec import dump, load_delivery_update
+from waypost.lifecycle.evidence import Evidence
+from waypost.plugin.errors import ERROR_CLASSES
+from waypost.plugin.events import DeliveryUpdate
+from waypost.plugin.types import Address
+from waypost.progress import Report
+from waypost.store import events, steps
+from waypost.store.events import AttemptRef, Parked
+
+#: Plugins with this feature get receipts "for everything to this recipient until then".
+WATERMARKS_FEATURE = "watermarks"
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedUpdate:
+    """A delivery update with the gateways that its sender has proved to speak for, the likeliest first."""
+
+    update: DeliveryUpdate
+    gateway_ids: tuple[str, ...]
+
+
+def watermark_id(address: Address, at: int) -> str:
+    """The id under which a send is found by watermark: sortable by time within a recipient."""
+    return f"@{address.kind}:{address.value}@{at:020d}"
+
+
+def reports(conn: Connection, updates: Sequence[PlacedUpdate], now: int) -> list[Report]:
+    """Turn updates into reports; park those whose message is not known yet."""
+    by_correlation = _correlated(conn, updates)
+    known = events.refs(
+        conn,
+        {
+            (gateway_id, item.update.provider_id)
+            for item in updates
+            if item.update.provider_id and id(item) not in by_correlation
+            for gateway_id in item.gateway_ids
+        },
+    )
+    found: list[Report] = []
+    lost: list[Parked] = []
+    for item in updates:
+        refs = _refs_of(conn, item, by_correlation, known)
+        found.extend(_report(item.update, gateway_id, ref, now) for gateway_id, ref in refs)
+        if not refs and item.update.watermark is None:
+            lost.append(_parked(item, now))
+    events.park(conn, lost)
+    return found
+
+
+def claim_parked(conn: Connection, provider_ids: Sequence[tuple[str, str]], now: int) -> list[Report]:
+    """Take the parked receipts of sends that have just become known by these (gateway, provider id)."""
+    parked = events.parked_under(conn, provider_ids) if provider_ids else []
+    return _claim(conn, parked, now)
+
+
+def retry_parked(conn: Connection, now: int, give_up_before: int, limit: int = 200) -> list[Report]:
+    """Try parked receipts again; give up those that have waited since before then."""
+    oldest = events.oldest_parked(conn, limit)
+    found = _claim(conn, oldest, now)
+    stale = [item for item in oldest if item.received_at < give_up_before]
+    events.add_channel_events(
+        conn,
+        [(item.gateway_id, item.event_id, "Orphan", None, item.received_at, None, item.event) for item in stale],
+    )
+    events.unpark(conn, [(item.gateway_id, item.event_id) for item in stale])
+    return found
+
+
+def _claim(conn: Connection, parked: Sequence[Parked], now: int) -> list[Report]:
+    if not parked:
+        return []
+    known = events.refs(conn, {(item.gateway_id, item.provider_id) for item in parked if item.provider_id})
+    found: list[Report] = []
+    done: list[tuple[str, str]] = []
+    for item in parked:
+        ref = known.get((item.gateway_id, item.provider_id or ""))
+        if ref is not None:
+            found.append(_report(load_delivery_update(item.event), item.gateway_id, ref, now))
+            done.append((item.gateway_id, item.event_id))
+    events.unpark(conn, done)
+    return found
+
+
+def _refs_of(
+    conn: Connection,
+    item: PlacedUpdate,
+    by_correlation: dict[int, tuple[str, AttemptRef]],
+    known: dict[tuple[str, str], AttemptRef],
+) -> list[tuple[str, AttemptRef]]:
+    correlated = by_correlation.get(id(item))
+    if correlated is not None:
+        return [correlated]
+    update = item.update
+    for gateway_id in item.gateway_ids:
+        ref = known.get((gateway_id, update.provider_id or ""))
+        if ref is not None:
+            return [(gateway_id, ref)]
+    if update.watermark is not None and update.recipient is not None:
+        until = watermark_id(update.recipient, from_datetime(update.watermark))
+        since = watermark_id(update.recipient, 0)
+        return [
+            (gateway_id, ref)
+            for gateway_id in item.gateway_ids
+            for ref in events.refs_between(conn, gateway_id, since, until)
+        ]
+    return []
+
+
+def _correlated(conn: Connection, updates: Iterable[PlacedUpdate]) -> dict[int, tuple[str, AttemptRef]]:
+    """Updates that bear a correlation of ours, if the attempt really went through a gateway the sender speaks for."""
+    refs = {id(item): (item, AttemptRef.parse(item.update.correlation)) for item in updates if item.update.correlation}
+    wanted = {ref.message_id for _, ref in refs.values() if ref is not None}
+    if not wanted:
+        return {}
+    gateways = {
+        (step.message_id, step.step_no): [choice.gateway_id for choice in steps.load_choices(step.choices)]
+        for found in steps.of_messages(conn, wanted).values()
+        for step in found
+    }
+    correlated: dict[int, tuple[str, AttemptRef]] = {}
+    for number, (item, ref) in refs.items():
+        if ref is not None:
+            mine = _common(gateways.get((ref.message_id, ref.step_no), ()), item.gateway_ids)
+            if mine is not None:
+                correlated[number] = (mine, ref)
+    return correlated
+
+
+def _common(used: Iterable[str], proved: Collection[str]) -> str | None:
+    return next((gateway_id for gateway_id in used if gateway_id in proved), None)
+
+
+def _report(update: DeliveryUpdate, gateway_id: str, ref: AttemptRef, now: int) -> Report:
+    error = ERROR_CLASSES.get(update.error_class or "")
+    details = {
+        "provider_code": update.error_code,
+        "detail": update.error_detail,
+        "provider_id": update.provider_id,
+    }
+    bad = update.status in ("failed", "undelivered")
+    evidence = Evidence(
+        message_id=ref.message_id,
+        key=f"{gateway_id}:{update.event_id}",
+        step_no=ref.step_no,
+        attempt=ref.attempt,
+        kind=update.status,
+        source="provider",
+        gateway_id=gateway_id,
+        at=now,
+        occurred_at=from_datetime(update.occurred_at) if update.occurred_at else None,
+        code=(error.code if error else update.status.upper()) if bad else None,
+        data={name: value for name, value in details.items() if value},
+    )
+    return Report(evidence, provider_ids=(update.provider_id,) if update.provider_id else ())
+
+
+def _parked(item: PlacedUpdate, now: int) -> Parked:
+    return Parked(
+        gateway_id=item.gateway_ids[0],
+        event_id=item.update.event_id,
+        provider_id=item.update.provider_id,
+        correlation=item.update.correlation,
+        event=dump(item.update, with_raw=False),
+        received_at=now,
+    )

@@ -1,0 +1,75 @@
+"""Routing: an app's channel, to the longest destination prefix → gateways in order, and a sender."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from waypost.rates import RateCard
+from waypost.store import apps, gateways, rates
+from waypost.store.apps import App
+from waypost.store.gateways import Gateway, ProviderApp
+from waypost.store.rates import Route
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """What operators decided, as of one revision: gateways, provider apps, routes and rate cards. Never changed."""
+
+    revision: int = -1
+    gateways: Mapping[str, Gateway] = field(default_factory=dict)
+    provider_apps: Mapping[str, ProviderApp] = field(default_factory=dict)
+    routes: Mapping[tuple[str, str], tuple[Route, ...]] = field(default_factory=dict)
+    cards: Mapping[str, RateCard] = field(default_factory=dict)
+    apps: Mapping[str, App] = field(default_factory=dict)
+
+    def route(self, app_id: str, channel: str, destination: str) -> Route | None:
+        """The app's route to this destination: the one with the longest matching prefix."""
+        for route in self.routes.get((app_id, channel), ()):
+            if destination.startswith(route.prefix):
+                return route
+        return None
+
+    def route_gateways(self, route: Route, mode: str) -> list[Gateway]:
+        """A route's gateways in order: those of the key's mode that are not disabled."""
+        found = (self.gateways.get(gateway_id) for gateway_id in route.gateway_ids)
+        return [gateway for gateway in found if gateway and gateway.mode == mode and gateway.status != "disabled"]
+
+    def by_account_ref(self, plugin: str, account_ref: str) -> list[Gateway]:
+        """The gateways of a plugin that an account reference may mean."""
+        return [
+            gateway
+            for gateway in self.gateways.values()
+            if gateway.plugin == plugin and gateway.account_ref == account_ref
+        ]
+
+    def of_plugin(self, plugin: str) -> list[Gateway]:
+        """Every gateway of a plugin."""
+        return [gateway for gateway in self.gateways.values() if gateway.plugin == plugin]
+
+
+def load_directory(conn: Connection) -> Directory:
+    """Read what operators decided."""
+    revision = rates.current_revision(conn)
+    cards: dict[str, RateCard] = {}
+    for rate in rates.all_rates(conn):
+        cards.setdefault(rate.gateway_id, RateCard()).add(rate)
+    return Directory(
+        revision=revision,
+        gateways={gateway.id: gateway for gateway in gateways.all_of_them(conn)},
+        provider_apps={row.id: row for row in gateways.provider_apps(conn)},
+        routes=_by_app_and_channel(rates.all_routes(conn)),
+        cards=cards,
+        apps={app.id: app for app in apps.all_of_them(conn)},
+    )
+
+
+def _by_app_and_channel(routes: Iterable[Route]) -> dict[tuple[str, str], tuple[Route, ...]]:
+    grouped: dict[tuple[str, str], list[Route]] = {}
+    for route in routes:
+        grouped.setdefault((route.app_id, route.channel), []).append(route)
+    return {
+        key: tuple(sorted(found, key=lambda route: len(route.prefix), reverse=True)) for key, found in grouped.items()
+    }

@@ -1,0 +1,1 @@
+"""The only SQL: one module per noun, one function per question, on SQLite and PostgreSQL alike."""

@@ -1,0 +1,141 @@
+"""Many rows in one statement, on both databases.
+
+PostgreSQL takes one array per column (`unnest`), SQLite runs the prepared statement row by row inside the writer's
+thread, which is as fast there as anything. Keys are looked up with `= ANY(array)` on PostgreSQL: a join on `unnest`
+tempts its planner into sequential scans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import orjson
+from sqlalchemy import BigInteger, Boolean, Connection, Integer, Table, text
+from sqlalchemy.sql.elements import TextClause
+
+Row = Sequence[Any]
+
+
+def is_postgres(conn: Connection) -> bool:
+    """Whether this connection speaks to PostgreSQL."""
+    return conn.dialect.name == "postgresql"
+
+
+def in_keys(conn: Connection, column: str, parameter: str) -> str:
+    """SQL that is true where the column is one of the keys bound to the parameter by `keys`."""
+    if is_postgres(conn):
+        return f"{column} = ANY(CAST(:{parameter} AS text[]))"
+    return f"{column} IN (SELECT value FROM json_each(:{parameter}))"
+
+
+def keys(conn: Connection, values: Iterable[str]) -> Any:
+    """Keys in the form that `in_keys` compares with."""
+    return list(values) if is_postgres(conn) else orjson.dumps(list(values)).decode()
+
+
+def insert_many(conn: Connection, table: Table, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
+    """Insert rows given in the order of the columns."""
+    if not rows:
+        return
+    if is_postgres(conn):
+        conn.execute(_pg_insert(table, columns, conflict=False), _arrays(rows))
+    else:
+        conn.exec_driver_sql(_lite_insert(table, columns, conflict=False), [tuple(row) for row in rows])
+
+
+def insert_new(conn: Connection, table: Table, columns: tuple[str, ...], rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+    """Insert those rows whose primary key is new; return the primary keys that were inserted."""
+    if not rows:
+        return []
+    if is_postgres(conn):
+        result = conn.execute(_pg_insert(table, columns, conflict=True), _arrays(rows))
+        return [tuple(row) for row in result]
+    statement = _lite_insert(table, columns, conflict=True)
+    positions = [columns.index(column.name) for column in table.primary_key]
+    return [
+        tuple(row[position] for position in positions)
+        for row in rows
+        if conn.exec_driver_sql(statement, tuple(row)).rowcount
+    ]
+
+
+def update_many(
+    conn: Connection,
+    table: Table,
+    *,
+    where: tuple[str, ...],
+    values: tuple[str, ...],
+    rows: Sequence[Row],
+) -> list[tuple[Any, ...]]:
+    """Set `values` where the row's `where` columns all match; return the `where` parts of those updated.
+
+    A row is the `where` parts followed by the new values. The first `where` column is the key looked up; the others
+    fence the update.
+    """
+    if not rows:
+        return []
+    if is_postgres(conn):
+        parameters = _arrays(rows)
+        parameters["keys"] = parameters["c0"]
+        return [tuple(row) for row in conn.execute(_pg_update(table, where, values), parameters)]
+    statement = _lite_update(table, where, values)
+    width = len(where)
+    return [
+        tuple(row[:width]) for row in rows if conn.exec_driver_sql(statement, (*row[width:], *row[:width])).rowcount
+    ]
+
+
+def _arrays(rows: Sequence[Row]) -> dict[str, Any]:
+    return {f"c{number}": list(column) for number, column in enumerate(zip(*rows, strict=True))}
+
+
+def _pg_type(table: Table, column: str) -> str:
+    kind = table.c[column].type
+    if isinstance(kind, BigInteger | Integer):
+        return "bigint"
+    return "boolean" if isinstance(kind, Boolean) else "text"
+
+
+def _pg_source(table: Table, columns: tuple[str, ...]) -> str:
+    arrays = ", ".join(f"CAST(:c{n} AS {_pg_type(table, column)}[])" for n, column in enumerate(columns))
+    return f"unnest({arrays})"
+
+
+@lru_cache(maxsize=256)
+def _pg_insert(table: Table, columns: tuple[str, ...], *, conflict: bool) -> TextClause:
+    names = ", ".join(f'"{column}"' for column in columns)
+    statement = f"INSERT INTO {table.name} ({names}) SELECT * FROM {_pg_source(table, columns)}"  # noqa: S608
+    if conflict:
+        key = ", ".join(f'"{column.name}"' for column in table.primary_key)
+        statement += f" ON CONFLICT DO NOTHING RETURNING {key}"
+    return text(statement)
+
+
+@lru_cache(maxsize=256)
+def _lite_insert(table: Table, columns: tuple[str, ...], *, conflict: bool) -> str:
+    names = ", ".join(f'"{column}"' for column in columns)
+    marks = ", ".join("?" * len(columns))
+    verb = "INSERT OR IGNORE" if conflict else "INSERT"
+    return f"{verb} INTO {table.name} ({names}) VALUES ({marks})"
+
+
+@lru_cache(maxsize=256)
+def _pg_update(table: Table, where: tuple[str, ...], values: tuple[str, ...]) -> TextClause:
+    columns = (*where, *values)
+    aliases = ", ".join(f"v{n}" for n in range(len(columns)))
+    sets = ", ".join(f'"{column}" = v.v{n}' for n, column in enumerate(values, len(where)))
+    fence = " AND ".join(f't."{column}" = v.v{n}' for n, column in enumerate(where))
+    returning = ", ".join(f't."{column}"' for column in where)
+    return text(
+        f"UPDATE {table.name} AS t SET {sets} FROM {_pg_source(table, columns)} AS v({aliases})"  # noqa: S608
+        f' WHERE t."{where[0]}" = ANY(CAST(:keys AS text[])) AND {fence} RETURNING {returning}'
+    )
+
+
+@lru_cache(maxsize=256)
+def _lite_update(table: Table, where: tuple[str, ...], values: tuple[str, ...]) -> str:
+    sets = ", ".join(f'"{column}" = ?' for column in values)
+    fence = " AND ".join(f'"{column}" = ?' for column in where)
+    return f"UPDATE {table.name} SET {sets} WHERE {fence}"  # noqa: S608

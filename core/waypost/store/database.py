@@ -1,0 +1,59 @@
+"""The database, as the rest of the core sees it: `read` and `write` take a function of a SQLAlchemy connection.
+
+The function is synchronous and the same on both databases. On SQLite it runs in a thread; on PostgreSQL it runs in
+the event loop under SQLAlchemy's greenlet bridge over asyncpg. It may be run again after a serialization failure, so
+it must not touch anything but the connection and its own locals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from sqlalchemy import Connection
+
+from waypost.clock import SystemClock
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+
+
+class StoreUnavailableError(Exception):
+    """The database cannot be reached or written to just now; try again shortly."""
+
+
+class CommitUnknownError(StoreUnavailableError):
+    """The connection broke while a transaction was being committed; it may or may not be stored: look before retrying."""
+
+
+class Database(Protocol):
+    """A store that survives a power cut once `write` has returned."""
+
+    #: Follows the database's own clock; see `waypost.clock`.
+    clock: SystemClock
+    url: str
+
+    async def write(self, work: Work[T]) -> T:
+        """Run the work in one durable transaction. Raises `StoreUnavailableError` or whatever the work raises."""
+
+    async def read(self, work: Work[T]) -> T:
+        """Run the work on a consistent snapshot. Raises `StoreUnavailableError` or whatever the work raises."""
+
+    async def sync_clock(self) -> None:
+        """Let `clock` follow the database's clock again."""
+
+    async def close(self) -> None:
+        """Finish what was begun, then let go of every connection."""
+
+
+async def open_database(url: str) -> Database:
+    """Open `sqlite:///path` or `postgresql://…`. Raises `StoreUnavailableError` when it cannot be reached."""
+    if url.startswith("sqlite"):
+        from waypost.store.sqlite import SqliteDatabase
+
+        return SqliteDatabase.open(url)
+    if url.startswith("postgresql"):
+        from waypost.store.postgres import PostgresDatabase
+
+        return await PostgresDatabase.open(url)
+    raise StoreUnavailableError(f"{url.split(':', 1)[0]}: write sqlite:///path/to/file or postgresql://user@host/name")

@@ -1,0 +1,123 @@
+"""Deliveries: what providers posted to us, raw, before anything is made of it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, select, text
+
+from waypost.plugin.types import WebhookRequest
+from waypost.store.bulk import insert_many, update_many
+from waypost.store.tables import delivery
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A verified delivery. `gateway_id` is None on a URL that several gateways share."""
+
+    id: str
+    plugin: str
+    gateway_id: str | None
+    provider_app_id: str | None
+    request: WebhookRequest
+    received_at: int
+
+
+#: Headers that are not kept: they hold nothing a parser needs, and may hold a secret.
+_DROPPED = frozenset({"authorization", "cookie", "proxy-authorization"})
+
+
+def add_many(conn: Connection, rows: Sequence[Delivery]) -> None:
+    """Store deliveries as they came."""
+    insert_many(
+        conn,
+        delivery,
+        (
+            "id", "plugin", "gateway_id", "provider_app_id", "method", "url", "headers", "body", "encoding",
+            "received_at",
+        ),
+        [_row(row) for row in rows],
+    )  # fmt: skip
+
+
+def _row(row: Delivery) -> tuple[Any, ...]:
+    body, encoding = _encode(row.request.body)
+    headers = [pair for pair in row.request.headers if pair[0] not in _DROPPED]
+    return (
+        row.id,
+        row.plugin,
+        row.gateway_id,
+        row.provider_app_id,
+        row.request.method,
+        row.request.url,
+        orjson.dumps(headers).decode(),
+        body,
+        encoding,
+        row.received_at,
+    )
+
+
+def _encode(body: bytes) -> tuple[str, str]:
+    """Bytes as text that both databases take: UTF-8 as it is, anything else (and NUL) as base64."""
+    try:
+        decoded = body.decode()
+    except UnicodeDecodeError:
+        return base64.b64encode(body).decode(), "base64"
+    return (base64.b64encode(body).decode(), "base64") if "\0" in decoded else (decoded, "text")
+
+
+def set_applied(conn: Connection, ids: Sequence[str]) -> None:
+    """Say that what these held has been applied."""
+    update_many(conn, delivery, where=("id",), values=("state", "problem"), rows=[(i, "applied", "") for i in ids])
+
+
+def set_failed(conn: Connection, delivery_id: str, problem: str) -> None:
+    """Say that the parser failed on this one; it can be parsed again after a plugin fix."""
+    update_many(conn, delivery, where=("id",), values=("state", "problem"), rows=[(delivery_id, "failed", problem)])
+
+
+def stored_before(conn: Connection, before: int, limit: int) -> list[Delivery]:
+    """Deliveries stored before then and not applied yet: those a killed node left behind."""
+    rows = conn.execute(
+        select(delivery)
+        .where(delivery.c.state == "stored", text("state <> 'applied'"), delivery.c.received_at < before)
+        .order_by(delivery.c.id)
+        .limit(limit)
+    )
+    return [_delivery(row._mapping) for row in rows]
+
+
+def failed(conn: Connection, plugin: str, limit: int) -> list[Delivery]:
+    """Deliveries that the plugin's parser failed on."""
+    rows = conn.execute(
+        select(delivery)
+        .where(delivery.c.state == "failed", text("state <> 'applied'"), delivery.c.plugin == plugin)
+        .order_by(delivery.c.id)
+        .limit(limit)
+    )
+    return [_delivery(row._mapping) for row in rows]
+
+
+def _delivery(row: Any) -> Delivery:
+    body = base64.b64decode(row["body"]) if row["encoding"] == "base64" else row["body"].encode()
+    from urllib.parse import parse_qsl, urlsplit
+
+    query = tuple(parse_qsl(urlsplit(row["url"]).query, keep_blank_values=True))
+    return Delivery(
+        id=row["id"],
+        plugin=row["plugin"],
+        gateway_id=row["gateway_id"],
+        provider_app_id=row["provider_app_id"],
+        request=WebhookRequest(
+            method=row["method"],
+            url=row["url"],
+            headers=tuple((name, value) for name, value in orjson.loads(row["headers"])),
+            query=query,
+            body=body,
+        ),
+        received_at=row["received_at"],
+    )

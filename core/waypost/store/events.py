@@ -1,0 +1,287 @@
+"""Events of messages, and under which ids providers know them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, text
+
+from waypost.lifecycle.evidence import Evidence
+from waypost.store.bulk import in_keys, insert_many, insert_new, keys
+from waypost.store.tables import channel_event, event, idempotency, parked_event, provider_ref
+
+_COLUMNS = (
+    "message_id", "key", "step_no", "attempt", "kind", "source", "gateway_id", "at", "occurred_at", "code", "data",
+)  # fmt: skip
+
+
+def _row(item: Evidence) -> tuple[Any, ...]:
+    return (
+        item.message_id,
+        item.key,
+        item.step_no,
+        item.attempt,
+        item.kind,
+        item.source,
+        item.gateway_id,
+        item.at,
+        item.occurred_at,
+        item.code,
+        orjson.dumps(item.data).decode() if item.data else "{}",
+    )
+
+
+def add_first(conn: Connection, items: Sequence[Evidence]) -> None:
+    """Store the events of new messages, which are new themselves."""
+    insert_many(conn, event, _COLUMNS, [_row(item) for item in items])
+
+
+def add_new(conn: Connection, items: Sequence[Evidence]) -> set[tuple[str, str]]:
+    """Store those events that are new; return their (message, key)."""
+    unique = {(item.message_id, item.key): item for item in items}
+    inserted = insert_new(conn, event, _COLUMNS, [_row(item) for item in unique.values()])
+    return {(row[0], row[1]) for row in inserted}
+
+
+def of_messages(conn: Connection, ids: Iterable[str]) -> dict[str, list[Evidence]]:
+    """The events of these messages, by message, in the order of their recording."""
+    columns = ", ".join(f'"{column}"' for column in _COLUMNS)
+    rows = conn.execute(
+        text(f"SELECT {columns} FROM event WHERE {in_keys(conn, 'message_id', 'ids')}"),  # noqa: S608
+        {"ids": keys(conn, ids)},
+    )
+    found: dict[str, list[Evidence]] = {}
+    for row in rows:
+        found.setdefault(row[0], []).append(
+            Evidence(
+                message_id=row[0],
+                key=row[1],
+                step_no=row[2],
+                attempt=row[3],
+                kind=row[4],
+                source=row[5],
+                gateway_id=row[6],
+                at=row[7],
+                occurred_at=row[8],
+                code=row[9],
+                data=orjson.loads(row[10]) if row[10] != "{}" else {},
+            )
+        )
+    for items in found.values():
+        items.sort(key=lambda item: (item.at, item.step_no, item.attempt, item.key))
+    return found
+
+
+# ---- correlation
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRef:
+    """One attempt of one step of one message."""
+
+    message_id: str
+    step_no: int
+    attempt: int
+
+    def __str__(self) -> str:
+        """The correlation that goes to the provider and comes back."""
+        return f"{self.message_id}.{self.step_no}.{self.attempt}"
+
+    @classmethod
+    def parse(cls, correlation: str) -> AttemptRef | None:
+        """Read a correlation that came back; None where it is not one of ours."""
+        parts = correlation.split(".")
+        if len(parts) != 3 or not (parts[1].isdecimal() and parts[2].isdecimal()):
+            return None
+        if len(parts[1]) > 4 or len(parts[2]) > 9:
+            return None
+        return cls(parts[0], int(parts[1]), int(parts[2]))
+
+
+def add_refs(conn: Connection, gateway_provider_ids: Sequence[tuple[str, str, AttemptRef]]) -> None:
+    """Remember under which (gateway, provider id) an attempt is known."""
+    insert_new(
+        conn,
+        provider_ref,
+        ("gateway_id", "provider_id", "message_id", "step_no", "attempt"),
+        [(gateway, pid, ref.message_id, ref.step_no, ref.attempt) for gateway, pid, ref in gateway_provider_ids],
+    )
+
+
+def refs(conn: Connection, known_as: Iterable[tuple[str, str]]) -> dict[tuple[str, str], AttemptRef]:
+    """The attempts known under these (gateway, provider id)."""
+    wanted = set(known_as)
+    rows = conn.execute(
+        text(
+            "SELECT gateway_id, provider_id, message_id, step_no, attempt FROM provider_ref"  # noqa: S608
+            f" WHERE {in_keys(conn, 'gateway_id', 'gateways')} AND {in_keys(conn, 'provider_id', 'ids')}"
+        ),
+        {
+            "gateways": keys(conn, sorted({gateway for gateway, _ in wanted})),
+            "ids": keys(conn, sorted({provider_id for _, provider_id in wanted})),
+        },
+    )
+    found = {(row[0], row[1]): AttemptRef(row[2], row[3], row[4]) for row in rows}
+    return {key: found[key] for key in wanted & found.keys()}
+
+
+def refs_between(conn: Connection, gateway_id: str, since: str, until: str) -> list[AttemptRef]:
+    """The attempts known under a gateway's provider ids from one to another, both included."""
+    rows = conn.execute(
+        text(
+            "SELECT message_id, step_no, attempt FROM provider_ref"
+            " WHERE gateway_id = :gateway AND provider_id >= :since AND provider_id <= :until ORDER BY provider_id"
+        ),
+        {"gateway": gateway_id, "since": since, "until": until},
+    )
+    return [AttemptRef(*row) for row in rows]
+
+
+def provider_ids_of(conn: Connection, message_id: str) -> list[tuple[str, str, int, int]]:
+    """A message's (gateway, provider id, step, attempt)."""
+    rows = conn.execute(
+        text(
+            "SELECT r.gateway_id, r.provider_id, r.step_no, r.attempt FROM provider_ref r WHERE r.message_id = :id"
+            " ORDER BY r.step_no, r.attempt"
+        ),
+        {"id": message_id},
+    )
+    return [tuple(row) for row in rows]
+
+
+# ---- events that wait for their message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parked:
+    """A row of `parked_event`; `event` is the normalised event as JSON."""
+
+    gateway_id: str
+    event_id: str
+    provider_id: str | None
+    correlation: str | None
+    event: str
+    received_at: int
+
+
+_PARKED = ("gateway_id", "event_id", "provider_id", "correlation", "event", "received_at")
+
+
+def park(conn: Connection, rows: Sequence[Parked]) -> None:
+    """Keep events whose message is not known yet; a duplicate is kept once."""
+    insert_new(conn, parked_event, _PARKED, [tuple(getattr(row, column) for column in _PARKED) for row in rows])
+
+
+def parked_under(conn: Connection, provider_ids: Sequence[tuple[str, str]]) -> list[Parked]:
+    """The parked events of these (gateway, provider id)."""
+    wanted = set(provider_ids)
+    rows = conn.execute(
+        text(
+            f"SELECT {', '.join(_PARKED)} FROM parked_event WHERE"  # noqa: S608
+            f" {in_keys(conn, 'gateway_id', 'gateways')} AND {in_keys(conn, 'provider_id', 'ids')}"
+        ),
+        {
+            "gateways": keys(conn, sorted({gateway for gateway, _ in wanted})),
+            "ids": keys(conn, sorted({pid for _, pid in wanted})),
+        },
+    )
+    return [parked for parked in map(_parked, rows) if (parked.gateway_id, parked.provider_id) in wanted]
+
+
+def oldest_parked(conn: Connection, limit: int) -> list[Parked]:
+    """Parked events, oldest first, for the sweeper."""
+    rows = conn.execute(
+        text(f"SELECT {', '.join(_PARKED)} FROM parked_event ORDER BY received_at LIMIT :limit"),  # noqa: S608
+        {"limit": limit},
+    )
+    return [_parked(row) for row in rows]
+
+
+def unpark(conn: Connection, event_keys: Sequence[tuple[str, str]]) -> None:
+    """Remove parked events (gateway, event id) that have been applied or given up."""
+    for gateway_id, event_id in event_keys:
+        conn.execute(
+            text("DELETE FROM parked_event WHERE gateway_id = :gateway AND event_id = :event"),
+            {"gateway": gateway_id, "event": event_id},
+        )
+
+
+def _parked(row: Any) -> Parked:
+    return Parked(**dict(zip(_PARKED, row, strict=True)))
+
+
+# ---- events that are about something else
+
+
+def add_channel_events(conn: Connection, rows: Sequence[tuple[Any, ...]]) -> set[tuple[str, str]]:
+    """Store events that are no receipts: (gateway, event id, kind, message id, at, occurred at, data); return the new."""
+    inserted = insert_new(
+        conn,
+        channel_event,
+        ("gateway_id", "event_id", "kind", "message_id", "at", "occurred_at", "data"),
+        rows,
+    )
+    return {(row[0], row[1]) for row in inserted}
+
+
+def channel_events_of(conn: Connection, message_id: str) -> list[dict[str, Any]]:
+    """What else happened around a message: engagements, price updates."""
+    rows = conn.execute(
+        text(
+            "SELECT gateway_id, event_id, kind, at, occurred_at, data FROM channel_event WHERE message_id = :id"
+            " ORDER BY at"
+        ),
+        {"id": message_id},
+    )
+    return [dict(row._mapping) for row in rows]
+
+
+# ---- idempotency
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyRecord:
+    """What an app's key was first used for."""
+
+    app_id: str
+    key: str
+    fingerprint: str
+    message_id: str
+    created_at: int
+
+
+def claim_idempotency(conn: Connection, rows: Sequence[IdempotencyRecord]) -> set[tuple[str, str]]:
+    """Store those keys that are new; return their (app, key)."""
+    inserted = insert_new(
+        conn,
+        idempotency,
+        ("app_id", "key", "fingerprint", "message_id", "created_at"),
+        [(row.app_id, row.key, row.fingerprint, row.message_id, row.created_at) for row in rows],
+    )
+    return {(row[0], row[1]) for row in inserted}
+
+
+def idempotency_records(conn: Connection, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], IdempotencyRecord]:
+    """What these (app, key) were first used for."""
+    wanted = set(pairs)
+    rows = conn.execute(
+        text(
+            "SELECT app_id, key, fingerprint, message_id, created_at FROM idempotency"  # noqa: S608
+            f" WHERE {in_keys(conn, 'app_id', 'apps')} AND {in_keys(conn, 'key', 'names')}"
+        ),
+        {
+            "apps": keys(conn, sorted({app for app, _ in wanted})),
+            "names": keys(conn, sorted({name for _, name in wanted})),
+        },
+    )
+    records = (IdempotencyRecord(*row) for row in rows)
+    return {(record.app_id, record.key): record for record in records if (record.app_id, record.key) in wanted}
+
+
+def forget_idempotency(conn: Connection, before: int) -> int:
+    """Forget keys first used before then."""
+    result = conn.execute(text("DELETE FROM idempotency WHERE created_at < :before"), {"before": before})
+    return int(result.rowcount)

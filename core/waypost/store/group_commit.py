@@ -1,0 +1,100 @@
+"""A group-commit lane: items that arrive together share one transaction, and each gets a verdict of its own.
+
+There is no timer: a batch forms by itself while the previous one commits. A lone item pays one commit; under load the
+cost is shared by all. A transaction that fails for a reason of its own is split in halves until the culprit is alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Connection
+
+from waypost.store.database import Database, StoreUnavailableError
+
+Item = TypeVar("Item")
+Verdict = TypeVar("Verdict")
+
+MAX_BATCH = 512
+
+
+class LaneFullError(StoreUnavailableError):
+    """Too much is waiting to be stored; try again shortly."""
+
+
+class GroupCommit(Generic[Item, Verdict]):
+    """Collects items, runs `work(conn, items)` in one transaction, hands out its verdicts in order after the commit.
+
+    `limit` is how many items may wait before `submit` raises `LaneFullError`; `committed` is told of each batch.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        work: Callable[[Connection, Sequence[Item]], Sequence[Verdict]],
+        *,
+        limit: int = 20_000,
+        max_batch: int = MAX_BATCH,
+        committed: Callable[[Sequence[Item], Sequence[Verdict]], None] | None = None,
+    ) -> None:
+        self._database = database
+        self._work = work
+        self._limit = limit
+        self._max_batch = max_batch
+        self._committed = committed
+        self._waiting: list[tuple[Item, asyncio.Future[Verdict]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def submit(self, item: Item) -> Verdict:
+        """Return the verdict on this item once it is durable. Raises `StoreUnavailableError`, or what the work did."""
+        return await self.enqueue(item)
+
+    def enqueue(self, item: Item) -> asyncio.Future[Verdict]:
+        """Like `submit`, without waiting."""
+        if len(self._waiting) >= self._limit:
+            raise LaneFullError(LaneFullError.__doc__)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Verdict] = loop.create_future()
+        self._waiting.append((item, future))
+        if self._task is None or self._task.done():
+            self._task = loop.create_task(self._drain())
+        return future
+
+    async def drain(self) -> None:
+        """Wait until nothing is left to store."""
+        while self._task is not None and not self._task.done():
+            await asyncio.wait([self._task])
+
+    async def _drain(self) -> None:
+        while self._waiting:
+            batch = self._waiting[: self._max_batch]
+            del self._waiting[: self._max_batch]
+            await self._run(batch)
+
+    async def _run(self, batch: list[tuple[Item, asyncio.Future[Verdict]]]) -> None:
+        items = [item for item, _ in batch]
+        try:
+            verdicts = await self._database.write(lambda conn: self._work(conn, items))
+        except StoreUnavailableError as error:
+            _fail(batch, error)
+        except Exception as error:
+            if len(batch) == 1:
+                _fail(batch, error)
+                return
+            middle = len(batch) // 2
+            await self._run(batch[:middle])
+            await self._run(batch[middle:])
+        else:
+            if self._committed is not None:
+                self._committed(items, verdicts)
+            for (_, future), verdict in zip(batch, verdicts, strict=True):
+                if not future.done():
+                    future.set_result(verdict)
+
+
+def _fail(batch: Sequence[tuple[Any, asyncio.Future[Any]]], error: Exception) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)

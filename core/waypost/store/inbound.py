@@ -1,0 +1,145 @@
+"""Inbound messages, and what gateways know of those who write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import orjson
+from sqlalchemy import Connection, select, text
+
+from waypost.store.bulk import in_keys, insert_many, keys, update_many
+from waypost.store.tables import conversation, inbound_message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inbound:
+    """A row of `inbound_message`; `sender` and `recipient` are addresses as JSON."""
+
+    id: str
+    gateway_id: str
+    provider_id: str
+    app_id: str | None
+    channel: str
+    sender: str
+    recipient: str
+    content: str
+    sender_name: str | None
+    reply_to: str | None
+    received_at: int
+    occurred_at: int | None
+    unsent: bool = False
+
+
+_COLUMNS = tuple(column.name for column in inbound_message.c)
+
+
+def add_new(conn: Connection, rows: Sequence[Inbound]) -> list[Inbound]:
+    """Store the messages that are new; return those."""
+    unique: dict[tuple[str, str], Inbound] = {}
+    for row in rows:
+        unique.setdefault((row.gateway_id, row.provider_id), row)
+    found = conn.execute(
+        text(
+            "SELECT gateway_id, provider_id FROM inbound_message"  # noqa: S608
+            f" WHERE {in_keys(conn, 'gateway_id', 'gateways')} AND {in_keys(conn, 'provider_id', 'ids')}"
+        ),
+        {
+            "gateways": keys(conn, sorted({gateway for gateway, _ in unique})),
+            "ids": keys(conn, sorted({provider_id for _, provider_id in unique})),
+        },
+    )
+    known = {(row[0], row[1]) for row in found}
+    new = [row for key, row in unique.items() if key not in known]
+    insert_many(conn, inbound_message, _COLUMNS, [tuple(getattr(row, column) for column in _COLUMNS) for row in new])
+    return new
+
+
+def change(conn: Connection, gateway_id: str, provider_id: str, content: str | None) -> None:
+    """Replace an inbound message's content (an edit), or erase it (None: it was taken back)."""
+    update_many(
+        conn,
+        inbound_message,
+        where=("provider_id", "gateway_id"),
+        values=("content", "unsent"),
+        rows=[(provider_id, gateway_id, content if content is not None else "{}", content is None)],
+    )
+
+
+def page(conn: Connection, app_id: str, after: str, limit: int) -> list[Inbound]:
+    """An app's inbound messages after one, oldest first."""
+    rows = conn.execute(
+        select(inbound_message)
+        .where(inbound_message.c.app_id == app_id, inbound_message.c.id > after)
+        .order_by(inbound_message.c.id)
+        .limit(limit)
+    )
+    return [Inbound(**{**row._mapping, "unsent": bool(row.unsent)}) for row in rows]
+
+
+def last_inbound(conn: Connection, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """When these (gateway, address) last wrote, for those that ever did."""
+    wanted = set(pairs)
+    rows = conn.execute(
+        text(
+            "SELECT gateway_id, address, last_inbound_at FROM conversation"  # noqa: S608
+            f" WHERE {in_keys(conn, 'gateway_id', 'gateways')} AND {in_keys(conn, 'address', 'addresses')}"
+            " AND last_inbound_at IS NOT NULL"
+        ),
+        {
+            "gateways": keys(conn, sorted({gateway for gateway, _ in wanted})),
+            "addresses": keys(conn, sorted({address for _, address in wanted})),
+        },
+    )
+    return {(row[0], row[1]): int(row[2]) for row in rows}
+
+
+def note_inbound(conn: Connection, gateway_id: str, addresses: Iterable[str], at: int) -> None:
+    """Remember that these addresses of one person wrote at this moment."""
+    for address in sorted(set(addresses)):
+        conn.execute(
+            text(
+                "INSERT INTO conversation (gateway_id, address, last_inbound_at) VALUES (:gateway, :address, :at)"
+                " ON CONFLICT (gateway_id, address) DO UPDATE SET last_inbound_at ="
+                " CASE WHEN conversation.last_inbound_at IS NULL OR conversation.last_inbound_at < :at"
+                " THEN :at ELSE conversation.last_inbound_at END"
+            ),
+            {"gateway": gateway_id, "address": address, "at": at},
+        )
+
+
+def note_consent(conn: Connection, gateway_id: str, address: str, scope: str, state: str, at: int) -> None:
+    """Remember that an address opted out or in; the latest word counts, whatever order words come in."""
+    row = conn.execute(
+        select(conversation.c.consent).where(conversation.c.gateway_id == gateway_id, conversation.c.address == address)
+    ).first()
+    consent = orjson.loads(row[0]) if row else {}
+    if scope in consent and consent[scope]["at"] > at:
+        return
+    consent[scope] = {"state": state, "at": at}
+    conn.execute(
+        text(
+            "INSERT INTO conversation (gateway_id, address, consent) VALUES (:gateway, :address, :consent)"
+            " ON CONFLICT (gateway_id, address) DO UPDATE SET consent = :consent"
+        ),
+        {"gateway": gateway_id, "address": address, "consent": orjson.dumps(consent).decode()},
+    )
+
+
+def consent_of(conn: Connection, gateway_id: str, address: str) -> dict[str, str]:
+    """What an address said of each scope: `opted_out` or `opted_in`."""
+    row = conn.execute(
+        select(conversation.c.consent).where(conversation.c.gateway_id == gateway_id, conversation.c.address == address)
+    ).first()
+    return {scope: entry["state"] for scope, entry in orjson.loads(row[0]).items()} if row else {}
+
+
+def join_addresses(conn: Connection, gateway_id: str, old: str, new: str) -> None:
+    """Carry what is known of one address over to the one that replaces it."""
+    row = conn.execute(
+        select(conversation.c.last_inbound_at).where(
+            conversation.c.gateway_id == gateway_id, conversation.c.address == old
+        )
+    ).first()
+    if row is not None and row[0] is not None:
+        note_inbound(conn, gateway_id, [new], int(row[0]))

@@ -1,0 +1,155 @@
+"""The ledger: immutable entries, and the balances they add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select, text, update
+
+from waypost.credit import Move
+from waypost.store.bulk import in_keys, insert_many, is_postgres, keys, update_many
+from waypost.store.tables import balance, ledger_entry
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """An organization's four accounts, in micros."""
+
+    org_id: str
+    currency: str
+    funded: int
+    available: int
+    held: int
+    captured: int
+    credit_limit: int
+
+    @property
+    def spendable(self) -> int:
+        """What may still be held: the available money and the credit limit."""
+        return self.available + self.credit_limit
+
+
+_COLUMNS = ("org_id", "id", "kind", "from_account", "to_account", "amount", "at", "message_id", "step_no", "note")
+
+
+def lock_balances(conn: Connection, org_ids: Iterable[str]) -> dict[str, Balance]:
+    """Read these balances and keep everybody else from changing them until the transaction ends."""
+    lock = " ORDER BY org_id FOR UPDATE" if is_postgres(conn) else ""
+    rows = conn.execute(
+        text(
+            "SELECT org_id, currency, funded, available, held, captured, credit_limit FROM balance"  # noqa: S608
+            f" WHERE {in_keys(conn, 'org_id', 'ids')}{lock}"
+        ),
+        {"ids": keys(conn, sorted(set(org_ids)))},
+    )
+    return {row[0]: Balance(*row) for row in rows}
+
+
+def post(conn: Connection, moves: Sequence[Move], locked: dict[str, Balance]) -> None:
+    """Write entries and change the locked balances by them.
+
+    Raises `IntegrityError` where a constraint would break: a balance below its credit limit, a second capture.
+    """
+    if not moves:
+        return
+    accounts: dict[str, dict[str, int]] = {}
+    for move in moves:
+        deltas = accounts.setdefault(move.org_id, {"funding": 0, "available": 0, "held": 0, "captured": 0})
+        deltas[move.from_account] -= move.amount
+        deltas[move.to_account] += move.amount
+    insert_many(
+        conn,
+        ledger_entry,
+        _COLUMNS,
+        [
+            (
+                move.org_id,
+                move.id,
+                move.kind,
+                move.from_account,
+                move.to_account,
+                move.amount,
+                move.at,
+                move.message_id,
+                move.step_no,
+                move.note,
+            )
+            for move in moves
+        ],
+    )
+    rows = []
+    for org_id, deltas in sorted(accounts.items()):
+        before = locked[org_id]
+        after = Balance(
+            org_id,
+            before.currency,
+            before.funded - deltas["funding"],
+            before.available + deltas["available"],
+            before.held + deltas["held"],
+            before.captured + deltas["captured"],
+            before.credit_limit,
+        )
+        locked[org_id] = after
+        rows.append((org_id, after.funded, after.available, after.held, after.captured))
+    update_many(conn, balance, where=("org_id",), values=("funded", "available", "held", "captured"), rows=rows)
+
+
+def balance_of(conn: Connection, org_id: str) -> Balance | None:
+    """An organization's balance."""
+    row = conn.execute(select(balance).where(balance.c.org_id == org_id)).first()
+    return Balance(*row) if row else None
+
+
+def set_credit_limit(conn: Connection, org_id: str, limit: int) -> None:
+    """Set how far below zero an organization may go. Raises `IntegrityError` where it already is further below."""
+    conn.execute(update(balance).where(balance.c.org_id == org_id).values(credit_limit=limit))
+
+
+def entries(conn: Connection, org_id: str, limit: int) -> list[Move]:
+    """An organization's newest entries, newest first."""
+    rows = conn.execute(
+        select(ledger_entry).where(ledger_entry.c.org_id == org_id).order_by(ledger_entry.c.id.desc()).limit(limit)
+    )
+    return [_move(row._mapping) for row in rows]
+
+
+def entries_of_message(conn: Connection, org_id: str, message_id: str) -> list[Move]:
+    """A message's entries, in order."""
+    rows = conn.execute(
+        select(ledger_entry)
+        .where(ledger_entry.c.message_id == message_id, ledger_entry.c.org_id == org_id)
+        .order_by(ledger_entry.c.id)
+    )
+    return [_move(row._mapping) for row in rows]
+
+
+def discrepancies(conn: Connection) -> list[str]:
+    """Organizations whose entries do not add up to their balance: always empty, or money was made or lost."""
+    rows = conn.execute(
+        text(
+            """
+            SELECT b.org_id FROM balance b LEFT JOIN (
+                SELECT org_id,
+                    SUM(CASE WHEN from_account = 'funding' THEN amount WHEN to_account = 'funding' THEN -amount ELSE 0 END)
+                        AS funded,
+                    SUM(CASE WHEN to_account = 'available' THEN amount
+                             WHEN from_account = 'available' THEN -amount ELSE 0 END) AS available,
+                    SUM(CASE WHEN to_account = 'held' THEN amount WHEN from_account = 'held' THEN -amount ELSE 0 END)
+                        AS held,
+                    SUM(CASE WHEN to_account = 'captured' THEN amount
+                             WHEN from_account = 'captured' THEN -amount ELSE 0 END) AS captured
+                FROM ledger_entry GROUP BY org_id
+            ) e ON e.org_id = b.org_id
+            WHERE b.funded <> COALESCE(e.funded, 0) OR b.available <> COALESCE(e.available, 0)
+               OR b.held <> COALESCE(e.held, 0) OR b.captured <> COALESCE(e.captured, 0)
+            ORDER BY b.org_id
+            """
+        )
+    )
+    return [row[0] for row in rows]
+
+
+def _move(row: object) -> Move:
+    values: dict[str, object] = dict(row)  # type: ignore[call-overload]
+    return Move(**values)  # type: ignore[arg-type]

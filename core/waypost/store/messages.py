@@ -1,0 +1,188 @@
+"""Messages: one row each, and the page that a partner reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, select, text
+
+from waypost.store.bulk import in_keys, insert_many, is_postgres, keys, update_many
+from waypost.store.tables import message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A row of `message`. `recipient` is what the partner wrote; `addresses` are the normal forms, as JSON."""
+
+    id: str
+    org_id: str
+    app_id: str
+    key_id: str
+    channel: str
+    status: str
+    recipient: str
+    addresses: str
+    sender: str | None
+    content: str
+    options: str
+    currency: str
+    held: int
+    captured: int = 0
+    mode: str = "live"
+    error_code: str | None = None
+    error_detail: str | None = None
+    contradictory: bool = False
+    possible_duplicate: bool = False
+    request_id: str | None = None
+    created_at: int
+    updated_at: int
+    deadline: int
+    settled_at: int | None = None
+
+    @property
+    def cost(self) -> int:
+        """What it costs, in micros: what was held until it is settled, what was captured from then on."""
+        return self.held if self.settled_at is None else self.captured
+
+
+_NEW = (
+    "id", "org_id", "app_id", "key_id", "channel", "status", "recipient", "addresses", "sender", "content", "options",
+    "currency", "held", "mode", "request_id", "created_at", "updated_at", "deadline",
+)  # fmt: skip
+
+
+def add_many(conn: Connection, rows: Sequence[Message]) -> None:
+    """Store new messages."""
+    insert_many(
+        conn,
+        message,
+        _NEW,
+        [
+            (
+                row.id,
+                row.org_id,
+                row.app_id,
+                row.key_id,
+                row.channel,
+                row.status,
+                row.recipient,
+                row.addresses,
+                row.sender,
+                row.content,
+                row.options,
+                row.currency,
+                row.held,
+                row.mode,
+                row.request_id,
+                row.created_at,
+                row.updated_at,
+                row.deadline,
+            )
+            for row in rows
+        ],
+    )
+
+
+_CHANGING = (
+    "status", "captured", "settled_at", "error_code", "error_detail", "contradictory", "possible_duplicate", "updated_at",
+)  # fmt: skip
+
+
+def save_many(conn: Connection, rows: Sequence[Message]) -> None:
+    """Store what changed in messages; the caller holds their locks."""
+    update_many(
+        conn,
+        message,
+        where=("id",),
+        values=_CHANGING,
+        rows=[(row.id, *(getattr(row, column) for column in _CHANGING)) for row in rows],
+    )
+
+
+def mark_sending(conn: Connection, ids: Iterable[str], now: int) -> None:
+    """Show that these messages are being sent, where nothing further is known yet."""
+    update_many(
+        conn,
+        message,
+        where=("id", "status"),
+        values=("status", "updated_at"),
+        rows=[(message_id, "QUEUED", "SENDING", now) for message_id in ids],
+    )
+
+
+def get(conn: Connection, message_id: str, app_id: str | None = None) -> Message | None:
+    """A message; only the app's own where an app is named."""
+    statement = select(message).where(message.c.id == message_id)
+    if app_id is not None:
+        statement = statement.where(message.c.app_id == app_id)
+    row = conn.execute(statement).first()
+    return _message(row._mapping) if row else None
+
+
+def get_many(conn: Connection, ids: Iterable[str]) -> dict[str, Message]:
+    """Messages by id."""
+    rows = conn.execute(select(message).where(text(in_keys(conn, "message.id", "ids"))), {"ids": keys(conn, ids)})
+    return {row.id: _message(row._mapping) for row in rows}
+
+
+def lock_many(conn: Connection, ids: Iterable[str]) -> dict[str, Message]:
+    """Messages by id, kept from everybody else until the transaction ends: the lock under which statuses change."""
+    lock = " ORDER BY id FOR UPDATE" if is_postgres(conn) else ""
+    rows = conn.execute(
+        text(f"SELECT * FROM message WHERE {in_keys(conn, 'id', 'ids')}{lock}"),  # noqa: S608
+        {"ids": keys(conn, sorted(set(ids)))},
+    )
+    return {row.id: _message(row._mapping) for row in rows}
+
+
+def statuses(conn: Connection, ids: Iterable[str]) -> dict[str, str]:
+    """The statuses of these messages."""
+    rows = conn.execute(
+        text(f"SELECT id, status FROM message WHERE {in_keys(conn, 'id', 'ids')}"),  # noqa: S608
+        {"ids": keys(conn, ids)},
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """What a partner's list may be narrowed to; times are microseconds UTC, `until` exclusive."""
+
+    app_id: str
+    channel: str | None = None
+    status: str | None = None
+    recipient: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+
+def page(conn: Connection, wanted: Filter, offset: int, limit: int) -> tuple[list[Message], int]:
+    """One page of an app's messages, newest first, and how many there are in all."""
+    conditions = [message.c.app_id == wanted.app_id]
+    if wanted.channel is not None:
+        conditions.append(message.c.channel == wanted.channel)
+    if wanted.status is not None:
+        conditions.append(message.c.status == wanted.status)
+    if wanted.recipient is not None:
+        conditions.append(message.c.recipient == wanted.recipient)
+    if wanted.since is not None:
+        conditions.append(message.c.created_at >= wanted.since)
+    if wanted.until is not None:
+        conditions.append(message.c.created_at < wanted.until)
+    rows = conn.execute(select(message).where(*conditions).order_by(message.c.id.desc()).offset(offset).limit(limit))
+    total = conn.execute(select(func.count()).select_from(message).where(*conditions)).scalar_one()
+    return [_message(row._mapping) for row in rows], int(total)
+
+
+def counts_by_status(conn: Connection) -> dict[str, int]:
+    """How many messages there are in each status."""
+    rows = conn.execute(select(message.c.status, func.count()).group_by(message.c.status))
+    return {row[0]: int(row[1]) for row in rows}
+
+
+def _message(row: object) -> Message:
+    values = dict(row)  # type: ignore[call-overload]
+    values["contradictory"] = bool(values["contradictory"])
+    values["possible_duplicate"] = bool(values["possible_duplicate"])
+    return Message(**values)

@@ -1,0 +1,122 @@
+"""PostgreSQL: truth and queue in one. Work runs under SQLAlchemy's greenlet bridge over asyncpg.
+
+Deadlocks and serialization failures are retried here: nothing was committed. A connection that breaks during COMMIT
+is not: nobody knows whether it was stored, and only the caller's own keys can tell.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from waypost.clock import SystemClock
+from waypost.store.database import CommitUnknownError, StoreUnavailableError, Work
+
+T = TypeVar("T")
+
+POOL_SIZE = 10
+RETRIES = 4
+_RETRYABLE = frozenset({"40001", "40P01"})
+_NOW = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)")
+
+
+def async_url(url: str) -> str:
+    """The same URL, for SQLAlchemy's asyncpg dialect."""
+    return url.replace("postgresql://", "postgresql+asyncpg://", 1)
+
+
+class PostgresDatabase:
+    """One PostgreSQL, shared by as many nodes as needed."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.clock = SystemClock()
+        self._engine: AsyncEngine = create_async_engine(
+            async_url(url),
+            pool_size=POOL_SIZE,
+            max_overflow=0,
+            pool_timeout=10,
+            connect_args={"timeout": 10, "server_settings": {"application_name": "waypost", "jit": "off"}},
+        )
+
+    @classmethod
+    async def open(cls, url: str) -> PostgresDatabase:
+        """Connect, and follow the database's clock. Raises `StoreUnavailableError`."""
+        database = cls(url)
+        await database.sync_clock()
+        return database
+
+    async def write(self, work: Work[T]) -> T:
+        """Run the work in one transaction; again after a deadlock or a serialization failure."""
+        for retry in range(RETRIES):
+            try:
+                return await self._write(work)
+            except DBAPIError as error:
+                if retry + 1 < RETRIES and _sqlstate(error) in _RETRYABLE:
+                    continue
+                raise _unavailable(error) from error
+            except OSError as error:
+                raise StoreUnavailableError(f"PostgreSQL: {type(error).__name__}") from error
+        raise AssertionError("unreachable")
+
+    async def _write(self, work: Work[T]) -> T:
+        async with self._engine.connect() as conn:
+            transaction = await conn.begin()
+            try:
+                result = await conn.run_sync(work)
+            except BaseException:
+                await _rollback(conn)
+                raise
+            try:
+                await transaction.commit()
+            except (DBAPIError, OSError) as error:
+                if isinstance(error, DBAPIError) and _sqlstate(error) is not None and not error.connection_invalidated:
+                    raise
+                raise CommitUnknownError from error
+            return result
+
+    async def read(self, work: Work[T]) -> T:
+        """Run the work in one transaction that is rolled back."""
+        try:
+            async with self._engine.connect() as conn:
+                return await conn.run_sync(work)
+        except DBAPIError as error:
+            raise _unavailable(error) from error
+        except OSError as error:
+            raise StoreUnavailableError(f"PostgreSQL: {type(error).__name__}") from error
+
+    async def sync_clock(self) -> None:
+        """Let our clock follow the server's."""
+        self.clock.set_now(await self.read(lambda conn: int(conn.execute(_NOW).scalar_one())))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+
+async def _rollback(conn: AsyncConnection) -> None:
+    try:
+        await conn.rollback()
+    except (DBAPIError, OSError):
+        await conn.invalidate()
+
+
+def _sqlstate(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+
+
+def _unavailable(error: DBAPIError) -> Exception:
+    """A server that is gone, full or read-only is the store's trouble; everything else is the caller's own."""
+    state = _sqlstate(error) or ""
+    lost = error.connection_invalidated or isinstance(error, InterfaceError)
+    if (
+        lost
+        or state[:2] in {"08", "53", "57", "58"}
+        or state == "25006"
+        or (isinstance(error, OperationalError) and not state)
+    ):
+        return StoreUnavailableError(f"PostgreSQL: {state or type(error.orig).__name__}")
+    return error

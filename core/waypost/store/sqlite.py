@@ -1,0 +1,219 @@
+"""SQLite: one writer thread, whose queued transactions share a commit; a few reader threads beside it.
+
+`synchronous=FULL` in WAL mode: what was committed survives a power cut. Every write begins with `BEGIN IMMEDIATE`,
+since upgrading a read transaction fails at once under contention, whatever the busy timeout. The library is pysqlite3,
+which brings a SQLite without the WAL-reset bug of 3.7.0–3.51.2 (fixed in 3.51.3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pysqlite3 import dbapi2
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import QueuePool
+
+from waypost.clock import SystemClock
+from waypost.store.database import StoreUnavailableError, Work
+
+T = TypeVar("T")
+
+READERS = 2
+#: As many transactions as may share one commit; far more than ever wait.
+MAX_SHARED = 256
+
+_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA busy_timeout=5000",
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA cache_size=-65536",
+    "PRAGMA wal_autocheckpoint=4000",
+    "PRAGMA temp_store=MEMORY",
+)
+
+
+def engine_for(url: str, *, read_only: bool = False) -> Engine:
+    """A SQLAlchemy engine on a SQLite file, with our pragmas and with transactions begun by us."""
+    engine = create_engine(
+        url,
+        module=dbapi2,
+        poolclass=QueuePool,
+        pool_size=READERS + 1,
+        max_overflow=0,
+        connect_args={"check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in _PRAGMAS:
+            cursor.execute(pragma)
+        if read_only:
+            cursor.execute("PRAGMA query_only=ON")
+            # Only the writer checkpoints: two connections at it at once is what the WAL-reset bug needed.
+            cursor.execute("PRAGMA wal_autocheckpoint=0")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+class _Job:
+    __slots__ = ("error", "future", "loop", "result", "work")
+
+    def __init__(self, work: Callable[[Connection], Any], loop: asyncio.AbstractEventLoop) -> None:
+        self.work = work
+        self.loop = loop
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def resolve(self) -> None:
+        if self.future.cancelled():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+class SqliteDatabase:
+    """The embedded default: one process, one file, no other service."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.clock = SystemClock()
+        self._writing = engine_for(url)
+        self._reading = engine_for(url, read_only=True)
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="waypost-reader")
+        self._writer = threading.Thread(target=self._run, name="waypost-writer", daemon=True)
+        self._closed = False
+
+    @classmethod
+    def open(cls, url: str) -> SqliteDatabase:
+        """Open the file, creating it and its folder. Raises `StoreUnavailableError`."""
+        path = url.removeprefix("sqlite:///")
+        Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
+        database = cls(url)
+        try:
+            with database._writing.connect():
+                pass
+        except OperationalError as error:
+            raise StoreUnavailableError(f"{path} cannot be opened ({error.orig})") from error
+        database._writer.start()
+        return database
+
+    async def write(self, work: Work[T]) -> T:
+        """Queue the work for the writer; return after the commit it took part in."""
+        if self._closed:
+            raise StoreUnavailableError("the database is closed")
+        job = _Job(work, asyncio.get_running_loop())
+        self._jobs.put(job)
+        result: T = await job.future
+        return result
+
+    async def read(self, work: Work[T]) -> T:
+        """Run the work in a reader's thread, on a snapshot."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
+
+    async def sync_clock(self) -> None:
+        """Nothing to follow: the database is in this process."""
+
+    async def close(self) -> None:
+        """Write what is queued, then close."""
+        if self._closed:
+            return
+        self._closed = True
+        self._jobs.put(None)
+        await asyncio.to_thread(self._writer.join)
+        self._readers.shutdown()
+        self._reading.dispose()
+        self._writing.dispose()
+
+    def _read(self, work: Work[T]) -> T:
+        try:
+            with self._reading.connect() as conn, conn.begin():
+                return work(conn)
+        except OperationalError as error:
+            raise StoreUnavailableError(f"SQLite: {error.orig}") from error
+
+    def _run(self) -> None:
+        open_ended = True
+        with self._writing.connect() as conn:
+            while open_ended:
+                jobs: list[_Job] = []
+                job = self._jobs.get()
+                while True:
+                    if job is None:
+                        open_ended = False
+                        break
+                    jobs.append(job)
+                    if len(jobs) >= MAX_SHARED:
+                        break
+                    try:
+                        job = self._jobs.get_nowait()
+                    except queue.Empty:
+                        break
+                if jobs:
+                    self._commit(conn, jobs)
+
+    def _commit(self, conn: Connection, jobs: list[_Job]) -> None:
+        """Run the jobs in one transaction, each behind a savepoint of its own, and resolve them after the commit."""
+        try:
+            with conn.begin():
+                for job in jobs:
+                    self._attempt(conn, job, alone=len(jobs) == 1)
+        except BaseException as error:  # noqa: BLE001 - every job hears of it, whatever it is
+            failure = _unavailable(error)
+            for job in jobs:
+                job.error = job.error or failure
+        by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+        for job in jobs:
+            by_loop.setdefault(job.loop, []).append(job)
+        for loop, resolved in by_loop.items():
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_resolve, resolved)
+
+    @staticmethod
+    def _attempt(conn: Connection, job: _Job, *, alone: bool) -> None:
+        if alone:
+            try:
+                job.result = job.work(conn)
+            except BaseException as error:
+                job.error = _unavailable(error)
+                raise
+            return
+        conn.exec_driver_sql("SAVEPOINT job")
+        try:
+            job.result = job.work(conn)
+        except BaseException as error:
+            job.error = _unavailable(error)
+            if not conn.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]
+                raise  # a full disk rolls the whole transaction back by itself
+            conn.exec_driver_sql("ROLLBACK TO job")
+        conn.exec_driver_sql("RELEASE job")
+
+
+def _resolve(jobs: list[_Job]) -> None:
+    for job in jobs:
+        job.resolve()
+
+
+def _unavailable(error: BaseException) -> BaseException:
+    """A full disk, a locked file or a broken one is the store's trouble; everything else is the caller's own."""
+    if isinstance(error, OperationalError) or (isinstance(error, DBAPIError) and error.connection_invalidated):
+        return StoreUnavailableError(f"SQLite: {error.orig}")
+    return error

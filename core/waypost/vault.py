@@ -1,0 +1,86 @@
+"""The vault: secrets are encrypted where they are stored, and readable only through here.
+
+AES-256-GCM. What is encrypted is bound to its place (table and row), so that a ciphertext copied into another row does
+not open. Each ciphertext names its key, so that a new key can be put first while old ones still read.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+_NONCE = 12
+
+
+class VaultError(Exception):
+    """A secret cannot be opened: its key is missing or it was moved; put the key it was sealed with into master_keys."""
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail or type(self).__doc__)
+
+
+class Vault:
+    """Seals with the first key, opens with any."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        if not keys:
+            raise VaultError("the vault has no key; set WAYPOST_MASTER_KEYS")
+        decoded = [_decode(key) for key in keys]
+        self._ciphers = {_key_id(key): AESGCM(key) for key in decoded}
+        self._current = _key_id(decoded[0])
+
+    @classmethod
+    def open(cls, keys: Sequence[str], key_file: Path) -> Vault:
+        """Use the given keys, or else those of the file, which is created with a new key if it is not there."""
+        if keys:
+            return cls(keys)
+        if not key_file.exists():
+            key_file.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(new_key() + "\n")
+        return cls(key_file.read_text(encoding="ascii").split())
+
+    def seal(self, secret: str, place: str) -> str:
+        """Encrypt a secret for one place, such as `gateway/gw_…`."""
+        nonce = os.urandom(_NONCE)
+        sealed = self._ciphers[self._current].encrypt(nonce, secret.encode(), place.encode())
+        return f"{self._current}:{base64.b64encode(nonce + sealed).decode()}"
+
+    def unseal(self, sealed: str, place: str) -> str:
+        """Decrypt what was sealed for this place. Raises `VaultError`."""
+        key_id, _, payload = sealed.partition(":")
+        cipher = self._ciphers.get(key_id)
+        if cipher is None:
+            raise VaultError
+        try:
+            raw = base64.b64decode(payload, validate=True)
+            return cipher.decrypt(raw[:_NONCE], raw[_NONCE:], place.encode()).decode()
+        except (binascii.Error, InvalidTag, ValueError) as error:
+            raise VaultError from error
+
+
+def new_key() -> str:
+    """A new key for `master_keys`."""
+    return base64.b64encode(AESGCM.generate_key(256)).decode()
+
+
+def _decode(key: str) -> bytes:
+    try:
+        raw = base64.b64decode(key, validate=True)
+    except binascii.Error as error:
+        raise VaultError("a vault key is base64 of 32 bytes; make one with `waypost vault new-key`") from error
+    if len(raw) != 32:
+        raise VaultError("a vault key is base64 of 32 bytes; make one with `waypost vault new-key`")
+    return raw
+
+
+def _key_id(key: bytes) -> str:
+    return hashlib.sha256(b"waypost-key-id" + key).hexdigest()[:8]

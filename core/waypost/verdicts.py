@@ -1,0 +1,67 @@
+"""Waiting for verdicts: an answer to a send may wait a moment for what the provider says.
+
+The database is the truth. In the process that sends, waiters are told after the commit; where another node sends, all
+waiting messages are looked up together, a few times a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from waypost.store import messages
+from waypost.store.database import Database, StoreUnavailableError
+
+#: A message in one of these has no verdict yet.
+PENDING = frozenset({"QUEUED", "SENDING"})
+LOOK_EVERY = 0.05
+
+
+class Verdicts:
+    """Those who wait for messages to leave QUEUED and SENDING."""
+
+    def __init__(self, database: Database, *, told: bool) -> None:
+        self._database = database
+        self._told = told
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._looking: asyncio.Task[None] | None = None
+
+    async def wait(self, message_id: str, seconds: float) -> None:
+        """Return when the message has a verdict, or after so many seconds."""
+        if seconds <= 0:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(message_id, []).append(future)
+        if not self._told and (self._looking is None or self._looking.done()):
+            self._looking = asyncio.get_running_loop().create_task(self._look())
+        try:
+            async with asyncio.timeout(seconds):
+                await future
+        except TimeoutError:
+            return
+        finally:
+            self._forget(message_id, future)
+
+    def tell(self, verdicts: Iterable[tuple[str, str]]) -> None:
+        """Messages (id, status) have changed."""
+        for message_id, status in verdicts:
+            if status not in PENDING:
+                for future in self._waiting.get(message_id, ()):
+                    if not future.done():
+                        future.set_result(None)
+
+    def _forget(self, message_id: str, future: asyncio.Future[None]) -> None:
+        waiting = self._waiting[message_id]
+        waiting.remove(future)
+        if not waiting:
+            del self._waiting[message_id]
+
+    async def _look(self) -> None:
+        while self._waiting:
+            await asyncio.sleep(LOOK_EVERY)
+            ids = list(self._waiting)
+            try:
+                found = await self._database.read(lambda conn, ids=ids: messages.statuses(conn, ids))  # type: ignore[misc]
+            except StoreUnavailableError:
+                continue  # those who wait have a timeout of their own
+            self.tell(found.items())
