@@ -142,6 +142,14 @@ async def test_refused_whatsapp_outcomes(
     assert [entry.accepted for entry in twilio_whatsapp.journal] == [False]
 
 
+async def test_a_template_opens_the_window(
+    twilio_whatsapp: TwilioWhatsAppSimulator, against: Any, message: Make
+) -> None:
+    template = Template(template_id="HXf8aa5a783ac6df54b1d28473f2de4c75", variables={"1": "Ada", "2": "A-42"})
+    to = number_for(twilio_whatsapp, Outcome.OUTSIDE_WINDOW)
+    assert (await whatsapp.send(against(twilio_whatsapp), message(template, to))).provider_ids
+
+
 def test_every_outcome_has_a_number() -> None:
     assert set(TwilioWhatsAppSimulator.magic.values()) == set(Outcome)
     assert set(Outcome) - set(TwilioSimulator.magic.values()) == {Outcome.READ, Outcome.OUTSIDE_WINDOW}

@@ -138,6 +138,8 @@ class TwilioSimulator(Simulator):
         correlation = _correlation(form.first("StatusCallback"))
         refusal = self._refusal(request, form)
         outcome = refusal.outcome if refusal else self.outcome_of(recipient)
+        if outcome is Outcome.OUTSIDE_WINDOW and form.has("ContentSid"):
+            outcome = Outcome.DELIVERED
         refusal = refusal or self.refusals.get(outcome)
         message = Message.of(form, self.account_sid)
         accepted = outcome in ACCEPTING
