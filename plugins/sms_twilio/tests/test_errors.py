@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -249,3 +251,14 @@ async def test_every_error_costs_one_request(
     shown = f"{caught.value!r} {caught.value}"
     assert settings.auth_token.get_secret_value() not in shown
     assert "secret text" not in shown
+
+
+def test_the_operators_page_lists_the_same_table() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "channels" / "sms_twilio.md").read_text()
+    section = page.partition("## Errors")[2].partition("## Simulator")[0]
+    listed: dict[int, str] = {}
+    for name, codes in re.findall(r"^\| `([A-Z_]+)` \|(.*)\|$", section, re.MULTILINE):
+        for first, last in re.findall(r"\b(\d{5})(?:–(\d{5}))?\b", codes):
+            listed |= dict.fromkeys(range(int(first), int(last or first) + 1), name)
+    # 429 is a status as well, and the page says "any other 429".
+    assert listed == {code: cls.code for code, (cls, _) in ERRORS.items() if code != 429}
