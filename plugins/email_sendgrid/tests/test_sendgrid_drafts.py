@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from waypost.plugin import (
     Address,
@@ -153,6 +155,19 @@ def test_an_address_that_comes_twice_is_written_to_once(body, context, message) 
     assert (line.sku, line.quantity, line.charge_on) == ("email", 3, "sent")
 
 
+def test_an_id_of_ours_is_no_reference(body) -> None:
+    assert "headers" not in body(Email(subject="s", text="x"), reply_to="0123456789abcdef")
+
+
+def test_two_hundred_international_copies_are_checked_in_a_moment(context, message) -> None:
+    cc = tuple(f"имя{number}@пример.example" for number in range(100))
+    bcc = tuple(f"имя{number}@ПРИМЕР.example" for number in range(50, 150))
+    started = time.perf_counter()
+    (line,) = email.price(context(), message(Email(subject="s", text="x", cc=cc, bcc=bcc))).lines
+    assert line.quantity == 151
+    assert time.perf_counter() - started < 1
+
+
 def test_the_sender_is_the_message_s_or_the_account_s(body, account, context) -> None:
     named = context(account=account.model_copy(update={"from_name": "Shop"}))
     content = Email(subject="s", text="x")
@@ -191,6 +206,7 @@ REFUSED = {
     "reply-to is no address": Email(subject="s", text="x", reply_to="support"),
     "a group out of range": Email(subject="s", text="x", unsubscribe_group=1 << 70),
     "variables beyond JSON": Email(template_id="d-1", variables={"n": 1 << 70}),
+    "a header without end": Email(subject="s", text="x", headers={"X-A": "ü" * 10_001}),
     "half a surrogate pair": Email(template_id="d-1", variables={"n": "\ud800"}),
 }
 

@@ -40,7 +40,10 @@ async def test_a_signed_delivery_is_believed(name, delivery, webhook_context) ->
 @pytest.mark.parametrize("name", ["batch_lifecycle.json", "inbound_parse_reply.multipart"])
 async def test_a_changed_delivery_is_not(name, delivery, webhook_context, account) -> None:
     request = delivery(name)
-    other = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g=="
+    other = (
+        "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfS"
+        "mpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g=="
+    )
     forged = [
         dataclasses.replace(request, body=request.body + b" "),
         dataclasses.replace(request, body=request.body.rstrip(b"\r\n")),

@@ -64,7 +64,8 @@ def _on_wire(validated: ValidatedEmail) -> str:
     return validated.ascii_email or validated.normalized
 
 
-def _comparable(value: str) -> str:
+def comparable(value: str) -> str:
+    """One spelling for all spellings of a mailbox: to write to it once, and to know it again in an event."""
     if value.isascii():
         return value.strip().lower()
     try:
@@ -73,15 +74,10 @@ def _comparable(value: str) -> str:
         return value.strip().casefold()
 
 
-def same_address(one: str, other: str) -> bool:
-    """Whether two spellings name the same mailbox, for the purpose of not writing to it twice."""
-    return _comparable(one) == _comparable(other)
-
-
 def fingerprint(correlation: str, address: str) -> str:
     """A short hash of an address, different for each message, that an event's address can be compared with.
 
     It travels in `custom_args`, so that receipts about copies (cc, bcc) can be told from the main recipient's without
     the address itself being put anywhere.
     """
-    return hashlib.sha256(f"{correlation}\n{_comparable(address)}".encode("utf-8", "replace")).hexdigest()[:20]
+    return hashlib.sha256(f"{correlation}\n{comparable(address)}".encode("utf-8", "replace")).hexdigest()[:20]

@@ -22,7 +22,7 @@ from waypost.plugin import (
     Unsupported,
 )
 
-from waypost_email_sendgrid.address import KIND, Mailbox, clean_line, fingerprint, parse_mailbox, same_address
+from waypost_email_sendgrid.address import KIND, Mailbox, clean_line, comparable, fingerprint, parse_mailbox
 from waypost_email_sendgrid.header import checked_headers
 from waypost_email_sendgrid.options import MailOptions, custom_args, read_options
 from waypost_email_sendgrid.settings import SendGridAccount
@@ -77,7 +77,6 @@ def compose(ctx: Context, message: OutboundMessage) -> Draft:
     cc = _copies(content.cc, "cc", [to])
     bcc = _copies(content.bcc, "bcc", [to, *cc])
     _check_body(content)
-    _check_size(content)
     _check_schedule(ctx, content)
     return Draft(
         sender=_sender(account, message, content),
@@ -141,12 +140,12 @@ def _mailbox(value: str, what: str) -> Mailbox:
 
 def _copies(values: Iterable[str], what: str, taken: Iterable[Mailbox]) -> tuple[Mailbox, ...]:
     """SendGrid refuses an address that comes twice among to, cc and bcc; the first place wins."""
-    seen = list(taken)
+    seen = {comparable(mailbox.address) for mailbox in taken}
     copies: list[Mailbox] = []
     for value in values:
         mailbox = _mailbox(value, f"{what} address")
-        if not any(same_address(mailbox.address, other.address) for other in seen):
-            seen.append(mailbox)
+        if comparable(mailbox.address) not in seen:
+            seen.add(comparable(mailbox.address))
             copies.append(mailbox)
     return tuple(copies)
 
@@ -160,7 +159,7 @@ def _sender(account: SendGridAccount, message: OutboundMessage, content: Email) 
     except InvalidRecipient as error:
         raise Misconfigured("The sender is not an email address.") from error
     name = content.from_name or mailbox.name
-    if not name and account.from_address and same_address(mailbox.address, account.from_address):
+    if not name and account.from_address and comparable(mailbox.address) == comparable(account.from_address):
         name = account.from_name
     return Mailbox(mailbox.address, clean_line(name, "sender's name") if name else None)
 
@@ -179,13 +178,9 @@ def _check_body(content: Email) -> None:
     if content.unsubscribe_group is not None and not 0 < content.unsubscribe_group < 1 << 31:
         raise ContentRejected("The unsubscribe group is not a group's number.")
     try:
-        orjson.dumps([content.text, content.html, content.variables])
+        size = len(orjson.dumps([content.text, content.html, content.variables]))
     except TypeError as error:
         raise ContentRejected("The text or the variables cannot be written as JSON.") from error
-
-
-def _check_size(content: Email) -> None:
-    size = len((content.text or "").encode()) + len((content.html or "").encode())
     size += sum(len(attachment.data) for attachment in content.attachments)
     if size > MAX_BYTES:
         raise ContentRejected("The email is larger than 30 MB, attachments included.")
@@ -202,7 +197,8 @@ def _check_schedule(ctx: Context, content: Email) -> None:
 
 def _headers(message: OutboundMessage, content: Email) -> dict[str, str]:
     headers = dict(content.headers)
-    if message.reply_to and not any(name.lower() == "in-reply-to" for name in headers):
+    # Where the mail answered had no Message-ID, the id is ours and means nothing to a mail program.
+    if message.reply_to and "@" in message.reply_to and not any(name.lower() == "in-reply-to" for name in headers):
         answered = message.reply_to if message.reply_to.startswith("<") else f"<{message.reply_to}>"
         headers["In-Reply-To"] = answered
         if not any(name.lower() == "references" for name in headers):

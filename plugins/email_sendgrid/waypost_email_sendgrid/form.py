@@ -84,7 +84,8 @@ def _codec(charset: str) -> str | None:
         return None
     try:
         name = codecs.lookup(charset).name
-        b"".decode(name)
+        # Refuses codecs that are no text encodings (hex, zlib); an empty text would pass every one.
+        b"text".decode(name, "replace")
     except (LookupError, ValueError):
         return None
     return None if name in _NO_CHARSETS else name
@@ -99,7 +100,13 @@ def read_form(content_type: str, body: bytes) -> ParseForm:
         return _decoded(boundary, body)
     except UnicodeDecodeError:
         # A file's name that is not UTF-8; senders choose those.
-        return _decoded(boundary, _with_readable_headers(boundary, body))
+        body = _with_readable_headers(boundary, body)
+    except (ValueError, RequestEntityTooLarge) as error:
+        raise UnreadableFormError("the form is broken") from error
+    try:
+        return _decoded(boundary, body)
+    except (ValueError, RequestEntityTooLarge) as error:
+        raise UnreadableFormError("the form is broken") from error
 
 
 def _with_readable_headers(boundary: bytes, body: bytes) -> bytes:
@@ -119,18 +126,13 @@ def _decoded(boundary: bytes, body: bytes) -> ParseForm:
     decoder.receive_data(None)
     part: Field | File | None = None
     data = bytearray()
-    try:
-        while not isinstance(event := decoder.next_event(), Epilogue):
-            if isinstance(event, Field | File):
-                part, data = event, bytearray()
-            elif isinstance(event, Data) and part is not None:
-                data += event.data
-                if not event.more_data:
-                    _keep(part, bytes(data), fields, files)
-    except UnicodeDecodeError:
-        raise
-    except (ValueError, RequestEntityTooLarge) as error:
-        raise UnreadableFormError("the form is broken") from error
+    while not isinstance(event := decoder.next_event(), Epilogue):
+        if isinstance(event, Field | File):
+            part, data = event, bytearray()
+        elif isinstance(event, Data) and part is not None:
+            data += event.data
+            if not event.more_data:
+                _keep(part, bytes(data), fields, files)
     return ParseForm(fields, tuple(files))
 
 

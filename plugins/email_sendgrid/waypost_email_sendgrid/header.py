@@ -13,6 +13,9 @@ from waypost_email_sendgrid.address import clean_line
 #: Narrower than RFC 5322 §2.2, so that a name can be shown in an error and hold no address.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,75}")
 
+#: Ours: room for a long thread's references, and far below what mail servers refuse.
+MAX_VALUE = 10_000
+
 #: SendGrid refuses the first line (Mail Send, "headers"); the others would speak for the mail system or steer SendGrid.
 _FORBIDDEN_X = frozenset({"x-sg-id", "x-sg-eid", "x-smtpapi"})
 _ALLOWED_PREFIXES = ("x-", "list-")
@@ -60,5 +63,7 @@ def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
             raise ContentRejected(f"The header {name} is set twice.")
         seen.add(name.lower())
         clean_line(value, f"header {name}")
+        if len(value) > MAX_VALUE:
+            raise ContentRejected(f"The header {name} is longer than {MAX_VALUE} characters.")
         checked[name] = value if value.isascii() else Header(value, "utf-8").encode(linesep="")
     return checked

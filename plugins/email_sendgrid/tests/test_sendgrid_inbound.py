@@ -1,0 +1,297 @@
+"""Inbound Parse: documented mails, charsets, attachments, raw mode, and mails that nobody should write."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from waypost.plugin import Address, Email, InboundMessage, UnknownEvent, WebhookRequest
+from waypost_email_sendgrid.channel import email
+from waypost_email_sendgrid.form import decode
+from waypost_email_sendgrid.mime import UnreadableMailError, read_mail
+
+ADA = Address("email", "ada.okafor@example.com")
+BOUNDARY = "xYzZY"
+
+
+def form(fields: dict[str, str | bytes], files: list[tuple[bytes, bytes]] = ()) -> WebhookRequest:  # type: ignore[assignment]
+    parts = []
+    for name, value in fields.items():
+        data = value.encode() if isinstance(value, str) else value
+        parts.append(f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'.encode() + data + b"\r\n")
+    for headers, data in files:
+        parts.append(f"--{BOUNDARY}\r\n".encode() + headers + b"\r\n\r\n" + data + b"\r\n")
+    return WebhookRequest(
+        method="POST",
+        url="https://x",
+        headers=(("content-type", f"multipart/form-data; boundary={BOUNDARY}"),),
+        body=b"".join(parts) + f"--{BOUNDARY}--\r\n".encode(),
+    )
+
+
+BASIC = {"from": "Ada <ada.okafor@example.com>", "to": "in@shop.example.test", "subject": "s", "text": "t"}
+
+
+def one(request: WebhookRequest) -> InboundMessage:
+    (event,) = email.parse_event(request)
+    assert isinstance(event, InboundMessage)
+    assert isinstance(event.content, Email)
+    assert email.parse_event(request) == [event]
+    json.dumps(dict(event.raw))
+    return event
+
+
+@pytest.mark.parametrize("name", ["inbound_parse_reply.multipart", "inbound_parse_unsigned.multipart"])
+def test_a_reply(name, delivery) -> None:
+    event = one(delivery(name))
+    assert event.sender == (ADA,)
+    assert event.sender_name == "Ada Okafor"
+    assert event.recipient == Address("email", "support@in.shop.example.test")
+    assert event.provider_id == "<CAEx+1@mail.example.com>"
+    assert event.reply_to == "<gw-01JC9Q2V8N@shop.example.test>"
+    assert event.occurred_at == datetime(2026, 11, 10, 9, 20, tzinfo=UTC)
+    content = event.content
+    assert content.subject == "Re: Your order"
+    assert content.text.splitlines()[0] == "When does it arrive?"
+    assert content.html.startswith('<div dir="ltr">When does it arrive?</div>')
+    assert content.headers["in-reply-to"] == "<gw-01JC9Q2V8N@shop.example.test>"
+    assert content.attachments == ()
+    assert event.raw["fields"]["SPF"] == "pass"
+    assert event.raw["fields"]["spam_report"].endswith("…")
+
+
+def test_the_two_reply_fixtures_are_one_mail(delivery) -> None:
+    signed, unsigned = delivery("inbound_parse_reply.multipart"), delivery("inbound_parse_unsigned.multipart")
+    assert one(signed).event_id == one(unsigned).event_id
+
+
+def test_attachments_come_whole(delivery) -> None:
+    photo, invoice = one(delivery("inbound_parse_attachments_inline_image.multipart")).content.attachments
+    assert (photo.filename, photo.mime_type, photo.content_id) == ("photo.png", "image/png", "ii_1562e2169c132d83")
+    assert base64.b64decode(photo.data).startswith(b"\x89PNG\r\n\x1a\n")
+    assert (invoice.filename, invoice.mime_type, invoice.content_id) == ("invoice.pdf", "application/pdf", None)
+    assert base64.b64decode(invoice.data).startswith(b"%PDF-1.4\n")
+    assert base64.b64decode(invoice.data).endswith(b"%%EOF\n")
+
+
+def test_raw_mode(delivery) -> None:
+    event = one(delivery("inbound_parse_raw_mime.multipart"))
+    assert event.sender == (Address("email", "test@example.com"),)
+    assert event.recipient == Address("email", "inbox@in.shop.example.test")
+    assert event.provider_id == "<raw-1@mail.example.com>"
+    assert event.content.subject == "Raw mode"
+    assert event.content.text.strip() == "Hello raw!"
+    assert event.content.html.strip() == "<strong>Hello ü raw!</strong>"
+    assert event.occurred_at == datetime(2026, 11, 10, 9, 20, tzinfo=UTC)
+    assert "email" not in event.raw["fields"]
+
+
+def test_a_reply_to_our_own_mail_names_its_sendgrid_id() -> None:
+    headers = "In-Reply-To: <14c5d75ce93mQ7wUfZx1kA@geopod-ismtpd-12>\nMessage-ID: <1@example.com>"
+    assert one(form({**BASIC, "headers": headers})).reply_to == "14c5d75ce93mQ7wUfZx1kA"
+    headers = "References: <0@example.com> <LRzXl_NHStOGhQ4kofSm_A@ismtpd0039p1iad1.sendgrid.net>\n <2@example.com>"
+    assert one(form({**BASIC, "headers": headers})).reply_to == "LRzXl_NHStOGhQ4kofSm_A"
+    assert one(form({**BASIC, "headers": "References: <0@example.com> <2@example.com>"})).reply_to == "<2@example.com>"
+    assert one(form(BASIC)).reply_to is None
+
+
+def test_each_field_has_its_own_charset() -> None:
+    fields = {
+        **BASIC,
+        "text": "Grüße aus Köln".encode("iso-8859-1"),
+        "html": "日本語".encode("iso-2022-jp"),
+        # Declared otherwise, and UTF-8 all the same.
+        "subject": "Grüße".encode(),
+        "from": "Ådá <ada.okafor@example.com>".encode(),
+        "charsets": json.dumps(
+            {"text": "iso-8859-1", "html": "ISO-2022-JP", "subject": "iso-8859-1", "from": "windows-1252"}
+        ),
+    }
+    event = one(form(fields))
+    assert event.content.text == "Grüße aus Köln"
+    assert event.content.html == "日本語"
+    assert event.content.subject == "Grüße"
+    assert event.sender_name == "Ådá"
+
+
+@pytest.mark.parametrize(
+    "charset",
+    ["x-unknown", "hex", "base64", "rot13", "idna", "punycode", "undefined", "unicode_escape", "", "a\x00b", 7],
+)
+def test_an_unusable_charset_costs_no_mail(charset) -> None:
+    event = one(form({**BASIC, "text": b"Gr\xfc\xdfe", "charsets": json.dumps({"text": charset})}))
+    assert event.content.text.startswith("Gr")
+
+
+def test_text_that_no_database_takes_is_mended() -> None:
+    assert decode(b"a\x00b", "utf-8") == "a\ufffdb"
+    assert decode(b"\xff", "utf-8") == "\ufffd"
+    assert decode(b"+2AA-", "utf-7").isprintable()
+
+
+def test_the_envelope_says_whom_it_reached() -> None:
+    envelope = json.dumps({"to": ["not an address", "hidden@in.shop.example.test"], "from": "bounce@list.example.com"})
+    event = one(form({**BASIC, "envelope": envelope}))
+    assert event.recipient.value == "hidden@in.shop.example.test"
+    assert event.sender == (ADA,)
+
+
+def test_without_a_from_the_envelope_s_sender_is_it() -> None:
+    event = one(form({"to": "in@shop.example.test", "envelope": '{"to":["in@a.example"],"from":"bo@example.org"}'}))
+    assert event.sender[0].value == "bo@example.org"
+    assert event.content.text is None
+
+
+def test_an_address_that_we_would_not_write_to_has_written_to_us() -> None:
+    assert one(form({**BASIC, "from": "root@localhost", "to": "me@intranet"})).sender[0].value == "root@localhost"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"from": "x"}, {**BASIC, "from": "nobody"}, {**BASIC, "to": ""}, {"envelope": "7"}, {"envelope": "[]"}],
+)
+def test_a_mail_of_nobody_to_nobody_is_kept_as_unknown(fields) -> None:
+    (event,) = email.parse_event(form(fields))
+    assert isinstance(event, UnknownEvent)
+    assert event.event_id == email.parse_event(form(fields))[0].event_id
+
+
+def test_the_same_mail_is_known_by_its_message_id_and_envelope() -> None:
+    headers = {"headers": "Message-ID: <1@example.com>"}
+    first = one(form({**BASIC, **headers, "spam_score": "0.1"}))
+    assert first.event_id == one(form({**BASIC, **headers, "spam_score": "0.2"})).event_id
+    elsewhere = form({**BASIC, **headers, "envelope": '{"to":["other@in.example"],"from":"ada.okafor@example.com"}'})
+    assert first.event_id != one(elsewhere).event_id
+    nameless = one(form(BASIC))
+    assert nameless.event_id != one(form({**BASIC, "text": "other"})).event_id
+
+
+def test_file_names_lead_nowhere() -> None:
+    names = [
+        (b'filename="../../etc/passwd"', "passwd"),
+        (b'filename="C:\\\\temp\\\\x.exe"', "x.exe"),
+        (b'filename=".."', "attachment3"),
+        (b'filename=""', "attachment4"),
+        (b'filename="caf\xe9.txt"', "caf\ufffd.txt"),
+        (b"filename*=UTF-8''caf%C3%A9.txt", "café.txt"),
+        (b'filename="' + b"n" * 400 + b'"', "n" * 255),
+    ]
+    files = [
+        (b'Content-Disposition: form-data; name="attachment%d"; %s' % (number, name), b"data")
+        for number, (name, _) in enumerate(names, start=1)
+    ]
+    event = one(form(BASIC, files))
+    assert [attachment.filename for attachment in event.content.attachments] == [expected for _, expected in names]
+
+
+def test_more_files_than_a_message_holds_are_named_in_raw() -> None:
+    files = [
+        (b'Content-Disposition: form-data; name="attachment%d"; filename="f"' % number, b"" if number == 1 else b"x")
+        for number in range(1, 61)
+    ]
+    event = one(form(BASIC, files))
+    assert len(event.content.attachments) == 50
+    assert len(event.raw["files"]) == 60
+
+
+def test_an_automatic_reply_can_be_told() -> None:
+    event = one(form({**BASIC, "headers": "Auto-Submitted: auto-replied\nPrecedence: bulk\nX-Secret: 1"}))
+    assert event.content.headers == {"auto-submitted": "auto-replied", "precedence": "bulk"}
+
+
+def test_raw_mail_with_files_and_a_mail_inside() -> None:
+    whole = (
+        b"From: ada.okafor@example.com\r\nTo: in@shop.example.test\r\nMessage-ID: <m@example.com>\r\n"
+        b'Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nContent-Type: multipart/mixed; boundary="b"\r\n\r\n'
+        b"--b\r\nContent-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+        b"Gr=FC=DFe\r\n"
+        b"--b\r\nContent-Type: text/plain\r\nContent-Disposition: attachment; filename=notes.txt\r\n\r\nnotes\r\n"
+        b"--b\r\nContent-Type: image/png\r\nContent-ID: <logo>\r\nContent-Transfer-Encoding: base64\r\n\r\niVBORw0=\r\n"
+        b"--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: inner\r\n\r\ninner text\r\n"
+        b"--b--\r\n"
+    )
+    event = one(form({**BASIC, "email": whole}))
+    assert event.content.text == "Grüße"
+    assert event.provider_id == "<m@example.com>"
+    notes, logo, inner = event.content.attachments
+    assert (notes.filename, base64.b64decode(notes.data)) == ("notes.txt", b"notes")
+    assert (logo.content_id, base64.b64decode(logo.data)) == ("logo", b"\x89PNG\r")
+    assert b"inner text" in base64.b64decode(inner.data)
+    assert inner.mime_type == "message/rfc822"
+
+
+def test_a_mail_nested_without_end_is_unknown() -> None:
+    depth = 2000
+    opened = "".join(f'Content-Type: multipart/mixed; boundary="b{n}"\r\n\r\n--b{n}\r\n' for n in range(depth))
+    whole = b"From: ada@example.com\r\nTo: in@shop.example.test\r\n" + opened.encode() + b"\r\nx"
+    with pytest.raises(UnreadableMailError):
+        read_mail(whole)
+    (event,) = email.parse_event(form({**BASIC, "email": whole}))
+    assert isinstance(event, UnknownEvent)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=" + "x" * 300,
+     "multipart/form-data; boundary=other", "Multipart/Form-Data; boundary=xYzZY"],
+)  # fmt: skip
+def test_a_broken_form_is_unknown(kind: str, delivery) -> None:
+    request = delivery("inbound_parse_reply.multipart")
+    cut = dataclasses.replace(request, headers=(("content-type", kind),), body=request.body[:500])
+    (event,) = email.parse_event(cut)
+    assert isinstance(event, UnknownEvent)
+    assert event.raw == {"bytes": 500}
+
+
+def test_a_form_of_countless_parts_is_unknown() -> None:
+    (event,) = email.parse_event(form({f"f{number}": "" for number in range(1200)}))
+    assert isinstance(event, UnknownEvent)
+
+
+NAMES = ["headers", "from", "to", "cc", "subject", "text", "html", "envelope", "charsets", "attachment-info",
+         "content-ids", "email"]  # fmt: skip
+CHARSETS = st.sampled_from(["utf-8", "utf-16", "utf-7", "iso-2022-kr", "hz", "cp037", "shift_jis", "x", "zlib", ""])
+FUZZ = settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+
+@FUZZ
+@given(
+    fields=st.dictionaries(st.sampled_from(NAMES), st.binary(max_size=80), max_size=8),
+    charset=CHARSETS,
+    filename=st.binary(max_size=20).filter(lambda name: b"\r" not in name and b"\n" not in name),
+)
+def test_no_form_makes_it_raise(fields, charset, filename) -> None:
+    declared = {"charsets": json.dumps(dict.fromkeys(NAMES, charset))}
+    file = (b'Content-Disposition: form-data; name="attachment1"; filename="' + filename + b'"', b"x")
+    for given_fields in (fields, {**BASIC, **declared, **fields}):
+        (event,) = email.parse_event(form(given_fields, [file]))
+        json.dumps(dict(event.raw)).encode()
+
+
+@FUZZ
+@given(body=st.binary(max_size=300))
+def test_no_body_makes_it_raise(body: bytes) -> None:
+    for prefix in (b"", b"--xYzZY\r\n", b'--xYzZY\r\nContent-Disposition: form-data; name="email"\r\n\r\n'):
+        email.parse_event(dataclasses.replace(form({}), body=prefix + body + b"\r\n--xYzZY--\r\n"))
+
+
+LINES = st.sampled_from(
+    [b"Content-Type: multipart/mixed; boundary=b", b"Content-Type: text/plain; charset=\xff", b"--b", b"--b--", b"",
+     b"Content-Type: message/rfc822", b"Content-Type: text/html; charset=*''", b"Subject: =?utf-8?b?x?=", b"\xff\xfe",
+     b"Content-Transfer-Encoding: base64", b"Content-Transfer-Encoding: x-uuencode", b"begin 644 f", b"!!!!",
+     b"Content-Disposition: attachment; filename*0*=utf-16''%ff", b"Content-ID: =?x?q?=ff?=", b"From: \x00", b":",
+     b"Content-Type: message/delivery-status", b"Content-Type: message/external-body", b"Message-ID: <a@b>",
+     b"Content-Transfer-Encoding: \xff", b"Content-Type: text/plain; charset*=x'y'%zz", b"Date: 99 x", b" folded"]
+)  # fmt: skip
+
+
+@FUZZ
+@given(lines=st.lists(LINES, max_size=25))
+def test_no_mail_makes_it_raise(lines: list[bytes]) -> None:
+    (event,) = email.parse_event(form({**BASIC, "email": b"\r\n".join(lines)}))
+    assert isinstance(event, InboundMessage | UnknownEvent)
