@@ -70,7 +70,7 @@ def _inbound(form: ParseForm, body: bytes) -> ChannelEvent:
     identity = orjson.dumps([own_id[0] if own_id else sha256_hex(body), raw["envelope"]])
     return InboundMessage(
         event_id=f"mail:{sha256_hex(identity)[:40]}",
-        occurred_at=_time(headers, whole if whole is not None else form.fields.get("headers", b"")),
+        occurred_at=_time(headers),
         raw=raw,
         provider_id=own_id[0] if own_id else sha256_hex(body)[:40],
         sender=(sender,),
@@ -199,9 +199,9 @@ def _answered(headers: Mapping[str, str]) -> str | None:
     return referred[0] if referred else None
 
 
-def _time(headers: Mapping[str, str], block: bytes) -> datetime | None:
+def _time(headers: Mapping[str, str]) -> datetime | None:
     """When SendGrid's server received it (the topmost `Received`); the sender's own `Date` where that is missing."""
-    received = headers.get("received", "").rpartition(";")[2].partition("(")[0].strip() if block else ""
+    received = headers.get("received", "").rpartition(";")[2].partition("(")[0].strip()
     for value in (received, headers.get("date", "")):
         try:
             moment = parsedate_to_datetime(value)
