@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,12 +92,21 @@ def _wait(reply: HttpReply) -> float | None:
     return 60.0 * max(waits) if waits else None
 
 
-async def health(graph: Graph, path: str, fields: str) -> AccountHealth:
-    """Read a node of the account to learn whether its token works; `unknown` for any fault but a refused account."""
+def _ok(_: dict[str, Any]) -> AccountHealth:
+    return AccountHealth(state="ok")
+
+
+async def health(
+    graph: Graph, path: str, fields: str, judge: Callable[[dict[str, Any]], AccountHealth] = _ok
+) -> AccountHealth:
+    """Read a node of the account to learn whether it may send; `judge` decides on what it says.
+
+    A refused account is `blocked`; any other fault says nothing of the account and is `unknown`.
+    """
     try:
-        await graph.get(path, {"fields": fields})
+        node = await graph.get(path, {"fields": fields})
     except AccountBlocked as error:
         return AccountHealth(state="blocked", detail=error.detail)
     except ChannelError as error:
         return AccountHealth(state="unknown", detail=error.detail)
-    return AccountHealth(state="ok")
+    return judge(node)

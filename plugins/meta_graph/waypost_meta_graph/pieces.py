@@ -15,6 +15,8 @@ Piece = Mapping[str, Any]
 
 #: Numbers above this are milliseconds: as seconds it lies beyond the year 5000.
 _FIRST_MILLISECONDS = 100_000_000_000
+#: How much deeper than the document itself its pieces may lie in what is made of them.
+_SPARE_LEVELS = 16
 #: What neither UTF-8 nor PostgreSQL can hold.
 _UNSTORABLE = re.compile(r"[\ud800-\udfff\0]")
 
@@ -23,7 +25,7 @@ def load(body: bytes) -> Any:
     """Read a JSON document, mended where it could not be stored.
 
     Lone surrogates and NUL become U+FFFD, numbers beyond a float become null.
-    Returns None for what is not JSON, or is nested deeper than JSON writers go.
+    Returns None for what is not JSON, or is nested so deep that a JSON writer would refuse what holds it.
     """
     try:
         value = orjson.loads(body)
@@ -32,9 +34,16 @@ def load(body: bytes) -> Any:
     except orjson.JSONDecodeError:
         value = _load_leniently(body)
     try:
+        orjson.dumps(_nested(value))
         return orjson.loads(orjson.dumps(value))
     except TypeError:
         return None
+
+
+def _nested(value: Any) -> Any:
+    for _ in range(_SPARE_LEVELS):
+        value = [value]
+    return value
 
 
 def _load_leniently(body: bytes) -> Any:

@@ -289,7 +289,8 @@ async def test_templates_are_listed_over_all_pages(plugin: WhatsApp, context: Ma
 
 async def test_the_account_is_checked_and_connected(plugin: WhatsApp, context: Make, replay: Replay) -> None:
     with replay("management") as cassette:
-        assert (await plugin.check_account(context())).state == "ok"
+        health = await plugin.check_account(context())
+        assert (health.state, health.detail) == ("ok", "LIMITED: PHONE_NUMBER.")
         await plugin.connect_webhook(context(), "https://gw.example.test/hooks/whatsapp/meta-main")
         assert cassette.play_count == 2
 

@@ -272,8 +272,15 @@ async def test_the_account(plugin: WhatsApp, provider: Any) -> None:
     simulator: WhatsAppSimulator = provider.simulator
     assert (await plugin.check_account(provider.ctx())).state == "ok"
     simulator.locked = True
-    assert (await plugin.check_account(provider.ctx())).state == "blocked"
+    locked = await plugin.check_account(provider.ctx())
+    assert (locked.state, locked.detail) == ("blocked", "BLOCKED: WABA 141002.")
+    with pytest.raises(AccountBlocked):
+        await plugin.list_templates(provider.ctx())
     simulator.locked = False
+    wrong = WhatsAppSettings(**{**simulator.account_settings(), "access_token": "wrong"})
+    assert (await plugin.check_account(provider.ctx(account=wrong))).state == "blocked"
+    elsewhere = WhatsAppSettings(**{**simulator.account_settings(), "phone_number_id": "1"})
+    assert (await plugin.check_account(provider.ctx(account=elsewhere))).state == "unknown"
     await plugin.connect_webhook(provider.ctx(), "https://gw.example.test/hook")
     assert simulator.subscriptions[0]["override_callback_uri"] == "https://gw.example.test/hook"
     templates = await plugin.list_templates(provider.ctx())

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -58,6 +59,14 @@ def statuses(*pieces: Any) -> dict[str, Any]:
     return envelope("messages", {"metadata": {"phone_number_id": NUMBER}, "statuses": list(pieces)})
 
 
+def storable(event: ChannelEvent) -> None:
+    """What the core keeps of an event must be writable as JSON."""
+    content = getattr(event, "content", None)
+    kept = {"raw": event.raw, "detail": getattr(event, "detail", None), "content": content and content.model_dump()}
+    written = orjson.dumps(kept)
+    assert b"\\u0000" not in written.replace(b"\\\\", b"")
+
+
 TEXT = {"id": "wamid.1", "from": "16505550143", "timestamp": "1794302100", "type": "text", "text": {"body": "hi"}}
 
 
@@ -99,6 +108,7 @@ def test_no_wrong_type_anywhere_raises_or_harms_a_neighbour(
     assert [event.event_id for event in events] == [event.event_id for event in again]
     assert f"message:{NUMBER}:wamid.1" in {event.event_id for event in events}
     for event in events:
+        storable(event)
         assert isinstance(event.raw, dict)
         assert len(event.event_id) <= 255
 
@@ -191,6 +201,16 @@ def test_unstorable_text_is_mended(parse: Parse) -> None:
     (event,) = parse(WebhookRequest(method="POST", url="https://gw.test/", body=body))
     assert isinstance(event, InboundMessage)
     assert event.content == Text(body="a\ufffdb\ufffdc")
+
+
+@pytest.mark.parametrize(
+    "answers", ["[" * 230 + "]" * 230, "[" * 5000, '"\\ud800\\u0000"', "1" * 40, "NaN", "1e999", "{", ""]
+)
+def test_strange_answers_to_a_flow(answers: str, parse: Parse) -> None:
+    flow = {"type": "nfm_reply", "nfm_reply": {"response_json": answers, "name": "flow"}}
+    (event,) = parse(messages({**TEXT, "type": "interactive", "interactive": flow}))
+    assert isinstance(event, InboundMessage)
+    storable(event)
 
 
 def test_a_thousand_updates_in_one_post(parse: Parse) -> None:

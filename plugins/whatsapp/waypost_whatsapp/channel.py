@@ -31,6 +31,7 @@ from waypost_meta_graph.pieces import child, flag, objects, text
 from waypost_whatsapp import addresses, events
 from waypost_whatsapp.errors import ERRORS
 from waypost_whatsapp.examples import EXAMPLES
+from waypost_whatsapp.health import health_of
 from waypost_whatsapp.payloads import Interactive, message_body
 from waypost_whatsapp.quotes import quote
 from waypost_whatsapp.settings import WhatsAppSettings
@@ -56,7 +57,7 @@ class WhatsApp:
             address_kinds=(addresses.E164, addresses.USER_ID),
             content_kinds=frozenset(EXAMPLES),
             content_models=(Interactive,),
-            features=frozenset({"templates", "correlation", "batched_webhooks", "replies"}),
+            features=frozenset({"templates", "correlation", "batched_webhooks", "replies", "service_window"}),
             limits=Limits(text_length=4096, media_bytes=100 * 1024 * 1024),
             last_receipt="read",
             receives="webhook",
@@ -110,8 +111,8 @@ class WhatsApp:
 
     @hookimpl
     async def check_account(self, ctx: Context) -> AccountHealth:
-        """Read the phone number with the account's token."""
-        return await health(_graph(ctx), _account(ctx).phone_number_id, "id,display_phone_number,quality_rating")
+        """Read what Meta says of the phone number's health, and of the account, business and app behind it."""
+        return await health(_graph(ctx), _account(ctx).phone_number_id, "id,health_status", health_of)
 
     @hookimpl
     async def list_templates(self, ctx: Context) -> Sequence[TemplateInfo]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -21,7 +20,7 @@ from waypost.plugin import (
     Unknown,
 )
 from waypost_meta_graph import event_id
-from waypost_meta_graph.pieces import child, decimal, flag, items, moment_at, objects, text
+from waypost_meta_graph.pieces import child, decimal, flag, items, load, moment_at, objects, text
 
 from waypost_whatsapp.addresses import business, person, wa_address
 from waypost_whatsapp.change import Change
@@ -249,10 +248,7 @@ def _interactive(kind: str, piece: Mapping[str, Any]) -> Content | None:
 
 def _answers(flow: Mapping[str, Any]) -> Any:
     """A flow's answers come as a string of JSON."""
-    try:
-        return json.loads(text(flow, "response_json") or "null")
-    except (ValueError, RecursionError):
-        return None
+    return load((text(flow, "response_json") or "null").encode())
 
 
 _BUILDERS: Mapping[str, Callable[[str, Mapping[str, Any]], Content | None]] = {

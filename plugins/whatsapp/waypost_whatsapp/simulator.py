@@ -80,7 +80,7 @@ def new_message_id() -> str:
 
 
 class WhatsAppSimulator(GraphSimulator):
-    """One business phone number of one business account. `locked` makes Meta refuse everything it asks.
+    """One business phone number of one business account. While `locked`, Meta refuses all that it asks, and says so.
 
     `templates` holds the account's templates by name; any other name is taken as an approved template of any number of
     variables, but `missing_template` is unknown and `paused_template` is paused.
@@ -237,17 +237,26 @@ class WhatsAppSimulator(GraphSimulator):
             mime_type, data = self._media[node]
             answer = {"messaging_product": "whatsapp", "id": node, "mime_type": mime_type, "file_size": str(len(data))}
             return web.json_response(answer | {"url": f"{self.base_url}/media/{node}"})
-        refusal = self._gate(request, self.phone_number_id)
-        if refusal is not None:
-            return refusal.response()
+        if not self.authorized(request):
+            return BAD_TOKEN.response()
+        if node not in (self.phone_number_id, self.waba_id):
+            return _NO_SUCH_OBJECT.response()
         facts = {
             "display_phone_number": self.number,
             "quality_rating": "GREEN",
             "verified_name": "Waypost",
-            "status": "CONNECTED",
+            "health_status": self._health(),
         }
         wanted = request.query.get("fields", ",".join(facts)).split(",")
         return web.json_response({name: facts[name] for name in wanted if name in facts} | {"id": node})
+
+    def _health(self) -> dict[str, Any]:
+        word = "BLOCKED" if self.locked else "AVAILABLE"
+        account: dict[str, Any] = {"entity_type": "WABA", "id": self.waba_id, "can_send_message": word}
+        if self.locked:
+            account["errors"] = [{"error_code": 141002, "error_description": "The account is locked."}]
+        number = {"entity_type": "PHONE_NUMBER", "id": self.phone_number_id, "can_send_message": "AVAILABLE"}
+        return {"can_send_message": word, "entities": [number, account]}
 
     async def _list_templates(self, request: web.Request) -> web.StreamResponse:
         refusal = self._gate(request, self.waba_id)
