@@ -138,7 +138,7 @@ def retry_after(reply: HttpReply, *, now: datetime | None = None) -> float | Non
     value = reply.headers.get("retry-after", "").strip()
     if not value:
         return None
-    if value.isdigit():
+    if value.isdecimal():
         return float(value)
     try:
         moment = parsedate_to_datetime(value)
