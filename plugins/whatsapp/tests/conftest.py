@@ -20,6 +20,7 @@ from waypost.plugin import (
     Content,
     Context,
     OutboundMessage,
+    SecretStr,
     WebhookContext,
     WebhookRequest,
 )
@@ -63,7 +64,9 @@ def deliveries() -> dict[str, WebhookRequest]:
 @pytest.fixture
 def app() -> MetaAppSettings:
     credentials = MANIFEST["credentials"]
-    return MetaAppSettings(app_secrets=[credentials["app_secret"]], verify_token=credentials["verify_token"])
+    return MetaAppSettings(
+        app_secrets=(SecretStr(credentials["app_secret"]),), verify_token=SecretStr(credentials["verify_token"])
+    )
 
 
 @pytest.fixture
@@ -86,7 +89,7 @@ def parse(webhook_ctx: WebhookContext) -> Callable[[WebhookRequest | Any], list[
 @pytest.fixture
 def account() -> WhatsAppSettings:
     return WhatsAppSettings(
-        phone_number_id="330011223344556", waba_id="220099887766551", access_token="EAAFixtureOnlyToken"
+        phone_number_id="330011223344556", waba_id="220099887766551", access_token=SecretStr("EAAFixtureOnlyToken")
     )
 
 

@@ -23,6 +23,7 @@ from waypost.plugin import (
     OutsideWindow,
     Permanent,
     RateLimited,
+    SecretStr,
     Template,
     Text,
     Transient,
@@ -296,7 +297,7 @@ async def test_the_account_is_checked_and_connected(plugin: WhatsApp, context: M
 
 
 async def test_what_needs_a_business_account_says_so(plugin: WhatsApp, context: Make) -> None:
-    ctx = context(account=WhatsAppSettings(phone_number_id="1", access_token="t"))
+    ctx = context(account=WhatsAppSettings(phone_number_id="1", access_token=SecretStr("t")))
     with pytest.raises(Misconfigured):
         await plugin.list_templates(ctx)
     with pytest.raises(Misconfigured):

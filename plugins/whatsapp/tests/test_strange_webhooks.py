@@ -165,6 +165,13 @@ def test_known_types_without_what_they_need(piece: Any, parse: Parse) -> None:
     assert isinstance(event.content, Unknown)
 
 
+def test_what_does_not_fit_a_kind_keeps_its_fields(parse: Parse) -> None:
+    cards = [{"name": {"formatted_name": str(n)}} for n in range(51)]
+    (event,) = parse(messages({**TEXT, "type": "contacts", "contacts": cards}))
+    assert isinstance(event, InboundMessage)
+    assert event.content == Unknown(provider_kind="contacts", fields={"contacts": cards})
+
+
 def test_media_with_an_odd_url_keep_their_id(parse: Parse) -> None:
     piece = {**TEXT, "type": "image", "image": {"id": "7", "url": "ftp://x", "caption": "c" * 5000}}
     (event,) = parse(messages(piece))

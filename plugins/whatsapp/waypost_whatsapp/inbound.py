@@ -180,7 +180,8 @@ def content_of(piece: Mapping[str, Any]) -> Content:
 
 
 def _unknown(kind: str, piece: Mapping[str, Any]) -> Unknown:
-    fields = dict(child(piece, kind))
+    body = piece.get(kind)
+    fields = dict(body) if isinstance(body, dict) else {} if body is None else {kind: body}
     if kind == "interactive":
         kind = f"interactive.{text(fields, 'type') or 'unknown'}"
     if items(piece, "errors"):
