@@ -1,0 +1,1 @@
+"""Waypost's HTTP face: the partner and token APIs, providers' webhooks, the console and the command line."""

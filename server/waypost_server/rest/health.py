@@ -1,0 +1,70 @@
+"""Health and metrics: alive, ready, and how it goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+from waypost.node import Node
+from waypost.store import steps
+from waypost.store.database import StoreUnavailableError
+
+from waypost_server.rest.replies import reply
+
+
+class Health:
+    """Handlers over one node."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes; keep `/metrics` and `/readyz` off the public internet."""
+        return [
+            web.get("/healthz", self.alive),
+            web.get("/readyz", self.ready),
+            web.get("/metrics", self.metrics),
+        ]
+
+    async def alive(self, _: web.Request) -> web.Response:
+        """The process answers."""
+        return reply({"status": "ok"})
+
+    async def ready(self, _: web.Request) -> web.Response:
+        """The node takes work: started, not draining, and the database answers. Plugins are listed with reasons."""
+        node = self._node
+        body: dict[str, Any] = {
+            "status": "ready" if node.ready else "not ready",
+            "role": node.role,
+            "plugins": {
+                record.id: {"state": record.state, "reason": record.reason}
+                for record in node.records.values()
+                if record.state != "disabled"
+            },
+            "gateways": {
+                gateway.name: {"status": gateway.status, "reason": gateway.status_reason}
+                for gateway in node.directory.gateways.values()
+            },
+        }
+        try:
+            await node.read(lambda conn: steps.next_due(conn, ""))
+        except StoreUnavailableError as error:
+            body["status"] = "not ready"
+            body["store"] = str(error)
+        return reply(body, 200 if body["status"] == "ready" else 503)
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        """Prometheus metrics."""
+        node = self._node
+        for gateway_id, lane in node.outbox.lanes.items():
+            node.metrics.in_flight.labels(gateway_id).set(lane.in_flight)
+            node.metrics.breaker.labels(gateway_id).set(lane.breaker.state != "closed")
+        try:
+            lengths = await node.read(steps.queue_lengths)
+        except StoreUnavailableError:
+            lengths = {}
+        for gateway_id in node.directory.gateways:
+            node.metrics.queued.labels(gateway_id).set(lengths.get(gateway_id, 0))
+        response = web.Response(body=node.metrics.exposition())
+        response.headers["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8"
+        return response

@@ -1,0 +1,221 @@
+"""The partner API: `POST /partner/message/send` and the reads beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from aiohttp import web
+from waypost.access import Principal
+from waypost.admission.request import SendRequest
+from waypost.clock import from_datetime, iso
+from waypost.ids import is_id
+from waypost.lifecycle.evidence import Evidence
+from waypost.log import logger
+from waypost.node import Node
+from waypost.refusals import InvalidPagination, MessageNotFound, Refusal, Unavailable, ValidationFailed
+from waypost.store import events, ledger, messages
+from waypost.store.database import StoreUnavailableError
+from waypost.store.messages import Filter, Message
+
+from waypost_server.rest import replies
+from waypost_server.rest.bodies import idempotency_key, json_object, read_body, request_id
+from waypost_server.rest.partner_request import read_partner_request
+
+_WAIT = re.compile(r"wait=(\d{1,4})")
+_STATUSES = frozenset(
+    {"QUEUED", "SENDING", "SENT", "DELIVERED", "READ", "FAILED", "UNDELIVERED", "EXPIRED", "CANCELED", "UNKNOWN"}
+)
+MAX_LIMIT = 100
+MAX_PAGE = 100_000
+
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+_LOG = logger()
+
+
+class _Failure(Refusal):
+    """Something went wrong on our side; try again, and tell us the X-Request-Id if it persists."""
+
+    code = "INTERNAL_ERROR"
+    status = 500
+
+
+class PartnerApi:
+    """Handlers over one node."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def routes(self) -> list[web.RouteDef]:
+        """The API's routes."""
+        return [
+            web.post("/partner/message/send", self._guarded(self.send)),
+            web.get("/partner/message/{message_id}", self._guarded(self.show)),
+            web.get("/partner/messages", self._guarded(self.list)),
+            web.get("/partner/balance", self._guarded(self.balance)),
+        ]
+
+    def _guarded(self, handler: Handler) -> Handler:
+        async def guarded(request: web.Request) -> web.Response:
+            try:
+                return await handler(request)
+            except Refusal as refusal:
+                return replies.partner_error(refusal, request_id(request))
+            except StoreUnavailableError:
+                return replies.partner_error(Unavailable(retry_after=1), request_id(request))
+            except Exception as error:  # noqa: BLE001 - the last resort: told to the log, not to the caller
+                shown = request_id(request)
+                _LOG.exception("partner.failed", request_id=shown, problem=type(error).__name__)
+                return replies.partner_error(_Failure(), shown)
+
+        return guarded
+
+    # ---- sending
+
+    async def send(self, request: web.Request) -> web.Response:
+        """Accept a message, wait for the provider's verdict as long as was asked, and tell how far it is."""
+        node = self._node
+        shown = request_id(request)
+        body = await read_body(request, node.config.max_body)
+
+        def read() -> SendRequest:
+            key = idempotency_key(request)
+            fingerprint = hashlib.sha256(b"partner" + body).hexdigest() if key is not None else ""
+            return read_partner_request(
+                json_object(body), idempotency_key=key, fingerprint=fingerprint, request_id=shown
+            )
+
+        admitted = await node.desk.accept(request.headers.get("x-api-key"), read)
+        message = admitted.message
+        wait, applied = self._wait(request)
+        if wait > 0 and message.status in ("QUEUED", "SENDING"):
+            message = await self._after_verdict(message, wait)
+        headers = {"X-Request-Id": shown}
+        if applied:
+            headers["Preference-Applied"] = applied
+        if admitted.replayed:
+            headers["Idempotency-Replayed"] = "true"
+        return replies.partner_success(replies.message_data(message), replies.told(message.status), headers)
+
+    def _wait(self, request: web.Request) -> tuple[float, str | None]:
+        """How long to wait in seconds, and the preference (RFC 7240) that decided it."""
+        config = self._node.config
+        prefer = request.headers.get("Prefer")
+        if prefer is None:
+            return config.wait, None
+        if "respond-async" in prefer:
+            return 0.0, "respond-async"
+        asked = _WAIT.search(prefer)
+        if asked is None:
+            return config.wait, None
+        wait = min(float(asked[1]), config.max_wait)
+        return wait, f"wait={wait:g}"
+
+    async def _after_verdict(self, message: Message, wait: float) -> Message:
+        await self._node.verdicts.wait(message.id, wait)
+        found = await self._node.read(lambda conn: messages.get(conn, message.id))
+        return found or message
+
+    # ---- reading
+
+    async def show(self, request: web.Request) -> web.Response:
+        """One message of the caller's own, with its timeline."""
+        caller = await self._caller(request)
+        message_id = request.match_info["message_id"]
+        if not is_id("msg", message_id):
+            raise MessageNotFound
+        found = await self._node.read(lambda conn: messages.get(conn, message_id, caller.app_id))
+        if found is None:
+            raise MessageNotFound
+        history = await self._node.read(lambda conn: events.of_messages(conn, [message_id]))
+        data = replies.message_details(found)
+        data["timeline"] = [_told(item) for item in history.get(message_id, ())]
+        return replies.partner_success(data)
+
+    async def list(self, request: web.Request) -> web.Response:
+        """A page of the caller's messages, newest first."""
+        caller = await self._caller(request)
+        page, limit = _pagination(request)
+        wanted = _filter(request, caller)
+        found, total = await self._node.read(lambda conn: messages.page(conn, wanted, (page - 1) * limit, limit))
+        pages = -(-total // limit)
+        return replies.partner_success(
+            {
+                "messages": [replies.message_details(item) for item in found],
+                "pagination": {"page": page, "limit": limit, "total": total, "totalPages": pages},
+            }
+        )
+
+    async def balance(self, request: web.Request) -> web.Response:
+        """The organization's money: `available` may be spent, `held` is set aside for messages under way."""
+        caller = await self._caller(request)
+        found = await self._node.read(lambda conn: ledger.balance_of(conn, caller.org_id))
+        assert found is not None
+        return replies.partner_success(
+            {
+                "balance": replies.amount(found.available + found.held),
+                "held": replies.amount(found.held),
+                "available": replies.amount(found.available),
+                "creditLimit": replies.amount(found.credit_limit),
+                "spendable": replies.amount(found.spendable),
+                "currency": found.currency,
+            }
+        )
+
+    async def _caller(self, request: web.Request) -> Principal:
+        return await self._node.desk.authenticate(request.headers.get("x-api-key"))
+
+
+def _told(item: Evidence) -> dict[str, object]:
+    entry: dict[str, object] = {"at": iso(item.at), "event": item.kind, "by": item.source, "step": item.step_no}
+    if item.attempt:
+        entry["attempt"] = item.attempt
+    if item.code is not None:
+        entry["code"] = item.code
+    if item.data.get("detail"):
+        entry["detail"] = item.data["detail"]
+    return entry
+
+
+def _pagination(request: web.Request) -> tuple[int, int]:
+    try:
+        page = int(request.query.get("page", "1"))
+        limit = int(request.query.get("limit", "20"))
+    except ValueError as error:
+        raise InvalidPagination from error
+    if not (1 <= page <= MAX_PAGE and 1 <= limit <= MAX_LIMIT):
+        raise InvalidPagination
+    return page, limit
+
+
+def _filter(request: web.Request, caller: Principal) -> Filter:
+    known = {"page", "limit", "channel", "status", "to", "recipient", "since", "until"}
+    unknown = sorted(set(request.query) - known)
+    if unknown:
+        raise ValidationFailed(f"query: filters are {', '.join(sorted(known))}")
+    status = request.query.get("status")
+    if status is not None and status.upper() not in _STATUSES:
+        raise ValidationFailed(f"status: must be one of {', '.join(sorted(_STATUSES))}")
+    channel = request.query.get("channel")
+    return Filter(
+        app_id=caller.app_id,
+        channel=channel.upper() if channel is not None else None,
+        status=status.upper() if status is not None else None,
+        recipient=request.query.get("to") or request.query.get("recipient"),
+        since=_moment(request, "since"),
+        until=_moment(request, "until"),
+    )
+
+
+def _moment(request: web.Request, name: str) -> int | None:
+    value = request.query.get(name)
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+        return from_datetime(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    except (ValueError, OverflowError) as error:
+        raise ValidationFailed(f"{name}: must be a date and time such as 2026-11-22T09:30:00Z") from error

@@ -1,0 +1,88 @@
+"""The token API: `POST /api/send-{channel}.php` with a bearer token, for every channel that is enabled."""
+
+from __future__ import annotations
+
+import hashlib
+
+from aiohttp import web
+from waypost.admission.request import SendRequest
+from waypost.log import logger
+from waypost.node import Node
+from waypost.refusals import Refusal, Unavailable, ValidationFailed
+from waypost.store.database import StoreUnavailableError
+
+from waypost_server.rest import replies
+from waypost_server.rest.bodies import idempotency_key, json_object, read_body, request_id
+from waypost_server.rest.token_request import read_token_request
+
+#: One endpoint takes three channels, says the document: `channel` in the body chooses, WhatsApp by default.
+_SHARED_ENDPOINT = {"WHATSAPP": frozenset({"WHATSAPP", "MESSENGER", "INSTAGRAM"})}
+
+_LOG = logger()
+
+
+class _Failure(Refusal):
+    """Something went wrong on our side; try again, and tell us the X-Request-Id if it persists."""
+
+    code = "INTERNAL_ERROR"
+    status = 500
+
+
+class TokenApi:
+    """Handlers over one node."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def routes(self) -> list[web.RouteDef]:
+        """The API's routes."""
+        return [web.post(r"/api/send-{channel:[A-Za-z0-9_-]{1,32}}.php", self.send)]
+
+    async def send(self, request: web.Request) -> web.Response:
+        """Accept a message and answer at once with its id and status."""
+        shown = request_id(request)
+        try:
+            body = await read_body(request, self._node.config.max_body)
+            endpoint = request.match_info["channel"].upper().replace("-", "_")
+
+            def read() -> SendRequest:
+                key = idempotency_key(request)
+                fingerprint = hashlib.sha256(endpoint.encode() + body).hexdigest() if key is not None else ""
+                fields = json_object(body)
+                return read_token_request(
+                    fields,
+                    _channel(endpoint, fields),
+                    idempotency_key=key,
+                    fingerprint=fingerprint,
+                    request_id=shown,
+                )
+
+            admitted = await self._node.desk.accept(_bearer(request), read)
+        except Refusal as refusal:
+            return replies.token_error(refusal, shown)
+        except StoreUnavailableError:
+            return replies.token_error(Unavailable(retry_after=1), shown)
+        except Exception as error:  # noqa: BLE001 - the last resort: told to the log, not to the caller
+            _LOG.exception("token.failed", request_id=shown, problem=type(error).__name__)
+            return replies.token_error(_Failure(), shown)
+        headers = {"X-Request-Id": shown}
+        if admitted.replayed:
+            headers["Idempotency-Replayed"] = "true"
+        status = "queued" if admitted.message.status in ("QUEUED", "SENDING", "UNKNOWN") else "sent"
+        return replies.reply({"id": admitted.message.id, "status": status}, headers=headers)
+
+
+def _bearer(request: web.Request) -> str | None:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def _channel(endpoint: str, fields: dict[str, object]) -> str:
+    """The channel meant: the endpoint's own, or one of those that share it."""
+    given = fields.get("channel")
+    if given is None:
+        return endpoint
+    shared = _SHARED_ENDPOINT.get(endpoint, frozenset({endpoint}))
+    if not isinstance(given, str) or given.upper() not in shared:
+        raise ValidationFailed(f"channel: this endpoint sends {', '.join(sorted(shared))}")
+    return given.upper()

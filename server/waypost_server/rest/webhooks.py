@@ -1,0 +1,95 @@
+"""Providers' webhooks: one URL per gateway, one per plugin, and the two of the token API's document."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from waypost.log import logger
+from waypost.node import Node
+from waypost.plugin.types import WebhookReply, WebhookRequest
+from waypost.refusals import PayloadTooLarge
+from waypost.store.database import StoreUnavailableError
+
+from waypost_server.rest.bodies import read_body
+
+#: Who posts to `/api/webhook-messenger.php`.
+_MESSENGER_CHANNELS = frozenset({"MESSENGER", "INSTAGRAM"})
+
+_LOG = logger()
+
+
+class Webhooks:
+    """Handlers over one node."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def routes(self) -> list[web.RouteDef]:
+        """The webhook routes; providers call with GET and with POST."""
+        paths = {
+            "/webhooks/{plugin}": self.of_plugin,
+            "/webhooks/{plugin}/{gateway}": self.of_gateway,
+            "/api/webhook.php": self.of_anyone,
+            "/api/webhook-messenger.php": self.of_messenger,
+        }
+        return [
+            route
+            for path, handler in paths.items()
+            for route in (web.get(path, handler, allow_head=False), web.post(path, handler))
+        ]
+
+    async def of_gateway(self, request: web.Request) -> web.Response:
+        """The URL of one gateway."""
+        return await self._receive(request, plugin=request.match_info["plugin"], gateway=request.match_info["gateway"])
+
+    async def of_plugin(self, request: web.Request) -> web.Response:
+        """The URL that a plugin's gateways share."""
+        return await self._receive(request, plugin=request.match_info["plugin"])
+
+    async def of_anyone(self, request: web.Request) -> web.Response:
+        """One URL for WhatsApp messages, email events and SMS statuses: plugins recognise what is theirs."""
+        return await self._receive(request)
+
+    async def of_messenger(self, request: web.Request) -> web.Response:
+        """One URL for Messenger and Instagram."""
+        among = [plugin.id for plugin in self._node.plugins.values() if plugin.info.channel in _MESSENGER_CHANNELS]
+        return await self._receive(request, among=among)
+
+    async def _receive(
+        self,
+        request: web.Request,
+        plugin: str | None = None,
+        gateway: str | None = None,
+        among: list[str] | None = None,
+    ) -> web.Response:
+        try:
+            body = await read_body(request, self._node.config.max_webhook_body)
+            given = WebhookRequest(
+                method=request.method,
+                url=self._public_url(request),
+                headers=tuple((name.lower(), value) for name, value in request.headers.items()),
+                query=tuple(request.query.items()),
+                body=body,
+            )
+            answer = await self._node.inbox.receive(given, plugin=plugin, gateway=gateway, among=among)
+        except PayloadTooLarge:
+            answer = WebhookReply(413, b"too large")
+        except StoreUnavailableError:
+            answer = WebhookReply(503, b"unavailable")
+        except Exception as error:  # noqa: BLE001 - the last resort: told to the log, not to the caller
+            _LOG.exception("webhook.failed", plugin=plugin, problem=type(error).__name__)
+            answer = WebhookReply(500, b"error")
+        response = web.Response(status=answer.status, body=answer.body)
+        if answer.body:
+            response.headers["Content-Type"] = answer.content_type
+        return response
+
+    def _public_url(self, request: web.Request) -> str:
+        """The URL as the provider called it: our configured public base, and the path and query to the letter."""
+        base = self._node.config.public_url
+        raw = request.raw_path
+        if not raw.startswith("/"):  # absolute form, RFC 9112 §3.2.2
+            parts = urlsplit(raw)
+            raw = parts.path + (f"?{parts.query}" if parts.query else "")
+        return f"{base or f'http://{request.host}'}{raw}"
