@@ -1,0 +1,24 @@
+"""A clock that stands still until a test moves it, in the place of a database's own."""
+
+from __future__ import annotations
+
+from waypost.clock import SECOND, SystemClock
+
+
+class HeldClock(SystemClock):
+    """Stands still; does not follow the database."""
+
+    def __init__(self, now: int = 1_800_000_000 * SECOND) -> None:
+        self._now = now
+
+    def now(self) -> int:
+        return self._now
+
+    def set_now(self, now: int) -> None:
+        """The database's clock is not followed."""
+
+    def move_to(self, now: int) -> None:
+        self._now = now
+
+    def advance(self, micros: int) -> None:
+        self._now += micros

