@@ -136,7 +136,7 @@ class Desk:
                     if plugin is None or WINDOW_FEATURE not in plugin.info.features:
                         continue
                     try:
-                        pairs.add((gateway.id, plugin.parse_address(to).value))
+                        pairs |= {(gateway.id, plugin.parse_address(to).value), (gateway.id, inbound.SINCE)}
                     except InvalidRecipient:
                         continue  # the intake refuses it with its reason
         if not pairs:

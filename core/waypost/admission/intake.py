@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -20,7 +21,8 @@ from waypost.ids import new_id
 from waypost.lifecycle.evidence import Evidence, core_key
 from waypost.plugin.content import Content
 from waypost.plugin.errors import InvalidRecipient, Permanent
-from waypost.plugin.types import Address, OutboundMessage
+from waypost.plugin.types import Address, Micros, OutboundMessage
+from waypost.rates import RateCard
 from waypost.refusals import (
     ChannelConfigNotFound,
     ChannelCredentialsNotFound,
@@ -30,10 +32,12 @@ from waypost.refusals import (
 )
 from waypost.routing import Directory
 from waypost.store.gateways import Gateway
+from waypost.store.inbound import SINCE
 from waypost.store.messages import Message
 from waypost.store.steps import Choice, Step, dump_choices
 
-#: (gateway id, address) → when it last wrote; for the gateways whose plugins ask for it.
+#: (gateway id, address) → when it last wrote, and (gateway id, SINCE) → since when the gateway receives; for the
+#: gateways whose plugins ask for it.
 History = Mapping[tuple[str, str], int]
 #: A plugin with this feature gets the recipient's last inbound message in its context.
 WINDOW_FEATURE = "service_window"
@@ -235,11 +239,15 @@ class Intake:
         now: int,
     ) -> Any:
         gateway = account.gateway
+        card = directory.cards.get(gateway.id)
+        if card is None:
+            return ChannelConfigNotFound("The gateway has no rate card; ask the operator to add one.")
         windowed = WINDOW_FEATURE in account.plugin.info.features
         ctx = self._accounts.context(
             account,
             last_inbound_at=history.get((gateway.id, message.recipient[0].value)) if windowed else None,
-            history_since=gateway.created_at if windowed else None,
+            history_since=history.get((gateway.id, SINCE)) if windowed else None,
+            rates=partial(_unit_price, card, caller.currency, destination, now),
         )
         try:
             quote = account.plugin.price(ctx, message)
@@ -247,8 +255,7 @@ class Intake:
             return ValidationFailed(f"{error.code}: {error.detail}")
         except PluginFaultError:
             return Unavailable("The channel is out of order; try again later.")
-        card = directory.cards.get(gateway.id)
-        priced = card.price(quote.lines, caller.currency, quote.destination or destination, now) if card else "any sku"
+        priced = card.price(quote.lines, caller.currency, quote.destination or destination, now)
         if isinstance(priced, str):
             return ChannelConfigNotFound(
                 f"There is no price in {caller.currency} for {priced} to this destination; ask the operator to add a rate."
@@ -273,6 +280,11 @@ class _Leg:
     def later(cls, request: SendRequest, fallback: FallbackRequest) -> _Leg:
         content = fallback.content if fallback.content is not None else request.content
         return cls(fallback.channel, fallback.to or request.to, fallback.sender, content)
+
+
+def _unit_price(card: RateCard, currency: str, destination: str, now: int, sku: str) -> Micros | None:
+    rate = card.find(currency, sku, destination, now)
+    return Micros(rate.price) if rate is not None else None
 
 
 def _content(opened: Sequence[OpenAccount], fields: Mapping[str, Any]) -> Content:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import aiohttp
@@ -13,7 +13,7 @@ from waypost.clock import Clock, to_datetime
 from waypost.host.dispatch import ChannelPlugin
 from waypost.log import logger
 from waypost.plugin.settings import Settings, UnresolvedReferenceError, resolve_references
-from waypost.plugin.types import Context, WebhookContext
+from waypost.plugin.types import Context, Micros, WebhookContext
 from waypost.store.gateways import Gateway, ProviderApp
 from waypost.vault import Vault, VaultError
 
@@ -114,6 +114,7 @@ class Accounts:
         idempotency_key: str = "",
         last_inbound_at: int | None = None,
         history_since: int | None = None,
+        rates: Callable[[str], Micros | None] | None = None,
     ) -> Context:
         """What a plugin gets while it prices, sends, looks up or checks."""
         return Context(
@@ -129,6 +130,7 @@ class Accounts:
             callback_url=self.callback_url(opened.gateway, correlation),
             last_inbound_at=to_datetime(last_inbound_at) if last_inbound_at is not None else None,
             history_since=to_datetime(history_since) if history_since is not None else None,
+            rates=rates,
         )
 
     def callback_url(self, gateway: Gateway, correlation: str) -> str | None:

@@ -120,7 +120,7 @@ class ChannelPlugin:
             raise
         except TimeoutError as error:
             raise OutcomeUnknown(f"The provider did not answer within {self.info.send_timeout:g} s.") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise OutcomeUnknown(
                 f"The channel plugin failed ({type(error).__name__}).", provider_code="plugin_fault"
             ) from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import orjson
 from sqlalchemy import Connection
 
 from waypost import receipts
@@ -95,6 +96,8 @@ class Parser:
     def _gateways(self, directory: Directory, delivery: Delivery, event: ChannelEvent) -> tuple[Gateway, ...]:
         """The gateways an event may be about: only those whose secret the delivery was verified with."""
         named = directory.gateways.get(delivery.gateway_id or "")
+        if named is not None and self._is_for_another(named, event):
+            named = None  # one signed POST may carry several accounts' events, whichever URL it was sent to
         if named is not None:
             siblings = directory.by_account_ref(named.plugin, named.account_ref) if named.account_ref else []
             return (named, *(other for other in siblings if other.id != named.id and _same_secret(other, named)))
@@ -105,6 +108,11 @@ class Parser:
             for gateway in directory.by_account_ref(delivery.plugin, event.account_ref)
             if gateway.provider_app_id == delivery.provider_app_id
         )
+
+    def _is_for_another(self, named: Gateway, event: ChannelEvent) -> bool:
+        plugin = self._plugins[named.plugin]
+        shared = plugin.info.webhook_scope == "shared" and named.account_ref is not None
+        return shared and event.account_ref is not None and event.account_ref != named.account_ref
 
 
 def _same_secret(one: Gateway, other: Gateway) -> bool:
@@ -138,9 +146,14 @@ def _inbound(conn: Connection, placed: Sequence[Placed], now: int) -> list[Inbou
     rows: list[Inbound] = []
     for item in placed:
         event = item.event
-        if not isinstance(event, InboundMessage) or not item.gateways:
+        if not item.gateways:
             continue
         gateway = item.gateways[0]
+        if isinstance(event, Engagement) and event.action in ("postback", "referral"):
+            at = from_datetime(event.occurred_at) if event.occurred_at else now
+            inbound.note_inbound(conn, gateway.id, [address.value for address in event.sender], at)
+        if not isinstance(event, InboundMessage):
+            continue
         at = from_datetime(event.occurred_at) if event.occurred_at else now
         if event.change == "new":
             rows.append(_inbound_row(event, gateway, now))
@@ -153,8 +166,6 @@ def _inbound(conn: Connection, placed: Sequence[Placed], now: int) -> list[Inbou
 
 
 def _inbound_row(event: InboundMessage, gateway: Gateway, now: int) -> Inbound:
-    import orjson
-
     content = event.content.model_dump(mode="json", exclude_none=True)
     if event.more:
         content["more"] = [item.model_dump(mode="json", exclude_none=True) for item in event.more]

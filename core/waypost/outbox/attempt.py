@@ -92,15 +92,16 @@ def evidence(step: Step, kind: Kind, now: int, **details: object) -> Evidence:
     )
 
 
-def sent(attempt: Attempt, result: SendResult, now: int) -> Report:
-    """The provider accepted it."""
+def sent(attempt: Attempt, result: SendResult, now: int) -> list[Report]:
+    """The provider accepted it; and where nothing can be heard of it any more, its receipt window is closed."""
     known_as = result.provider_ids
     if WATERMARKS_FEATURE in attempt.opened.plugin.info.features:
         known_as += tuple(watermark_id(address, now) for address in attempt.outbound.recipient)
-    return Report(
-        evidence(attempt.step, "sent", now, provider_ids=list(result.provider_ids), accepted_as=result.status),
-        provider_ids=known_as,
-    )
+    details = {"provider_ids": list(result.provider_ids), "accepted_as": result.status}
+    reports = [Report(evidence(attempt.step, "sent", now, **details), provider_ids=known_as)]
+    if result.status == "sent" and not result.provider_ids:
+        reports.append(Report(evidence(attempt.step, "window_closed", now)))
+    return reports
 
 
 def not_accepted(attempt: Attempt, error: ChannelError, now: int) -> Report:

@@ -226,16 +226,17 @@ class Lane:
         try:
             result = await item.opened.plugin.send(ctx, item.outbound)
         except ChannelError as error:
-            outcome = attempts.not_accepted(item, error, tools.clock.now())
+            outcomes = [attempts.not_accepted(item, error, tools.clock.now())]
             self._learn(item, error)
             told = error.code
         else:
-            outcome = attempts.sent(item, result, tools.clock.now())
+            outcomes = attempts.sent(item, result, tools.clock.now())
             self.breaker.record(ok=True)
             tools.accepted(self.gateway_id)
             told = "SENT"
         tools.observe(self.gateway_id, told, (tools.clock.now() - began) / SECOND)
-        await self._store(outcome)
+        for outcome in outcomes:
+            await self._store(outcome)
 
     async def _store(self, outcome: Report) -> None:
         """Store a result; while the store is down, keep trying until the lease would have ended anyway."""

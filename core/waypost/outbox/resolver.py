@@ -58,7 +58,7 @@ class Resolver:
             answer = await self._ask(step, message)
         except (ChannelError, PluginFaultError, CredentialsUnusableError, ValueError, KeyError) as problem:
             _LOG.error("lookup.failed", message=step.message_id, gateway=step.gateway_id, problem=str(problem))
-        if answer is None:
+        if answer is None or await self._is_another(step, answer):
             await self._look_again(step)
             return
         for found in self._reports(step, answer):
@@ -79,6 +79,15 @@ class Resolver:
             started_at=to_datetime(began.at),
         )
         return await opened.plugin.lookup(self._accounts.context(opened, correlation=str(ref)), asked)
+
+    async def _is_another(self, step: Step, answer: LookupResult) -> bool:
+        """Whether what was found is known to be a different attempt: the same text to the same number, say."""
+        if not answer.provider_ids:
+            return False
+        pairs = {(step.gateway_id, provider_id) for provider_id in answer.provider_ids}
+        known = await self._database.read(lambda conn: events.refs(conn, pairs))
+        mine = events.AttemptRef(step.message_id, step.step_no, step.attempt)
+        return any(ref != mine for ref in known.values())
 
     async def _look_again(self, step: Step) -> None:
         pause = SCHEDULE[min(step.lookups, len(SCHEDULE) - 1)]

@@ -46,8 +46,8 @@ class DeliveryUpdate(ChannelEvent):
     """A receipt for one message (by `correlation` or `provider_id`), or for all up to a watermark.
 
     A watermark receipt names the `recipient` and `watermark`: every message to them sent until then has this status.
-    `error_code` and `error_class` (a name from `waypost.plugin.errors`) come with a failure; `permanent` false means
-    that another try later might work. `error_detail` is safe to show.
+    `error_code` and `error_class` (a name from `waypost.plugin.errors`) come with a failure;
+    `error_detail` is safe to show.
     """
 
     status: ReceiptStatus

@@ -84,6 +84,7 @@ class SendResult:
     """The provider accepted the message (`accepted`) or has passed it on already (`sent`).
 
     `provider_ids` are all ids it may come back under, most important first; empty where the provider gives none.
+    `sent` without any id says that nothing more will be heard of it (a typing indicator): it is settled at once.
     """
 
     provider_ids: tuple[str, ...] = ()
@@ -253,8 +254,9 @@ class ChannelInfo:
 
     `channel` is what partners name (`SMS`); `api` the lowest plugin API needed ("0.1"); `address_kinds` what it can
     send to, preferred first; `content_models` the plugin's own content kinds; `features` are open strings, of which
-    the core knows `idempotent_send`, `lookup`, `templates`, `correlation`, `batched_webhooks`, `replies`.
-    `last_receipt` is the last status the provider can prove. `account_ref_field` names the account setting that
+    the core knows `service_window` (wants `ctx.last_inbound_at`) and `watermarks` (its receipts may cover everything
+    sent to a recipient until then); others, such as `correlation` or `templates`, are for people and the contract kit.
+    `last_receipt` is the last status the provider is sure to tell of: a message is settled there, or at DELIVERED. `account_ref_field` names the account setting that
     deliveries on a shared URL carry (a phone number id, a page id). `idempotent_for` is the window in seconds in which
     the provider dedupes by our key; 0 where it does not. `send_timeout` in seconds bounds one `send`.
     """

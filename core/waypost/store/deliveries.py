@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, select, text, update
 
 from waypost.plugin.types import WebhookRequest
 from waypost.store.bulk import insert_many, update_many
@@ -100,6 +100,16 @@ def failed(conn: Connection, plugin: str, limit: int) -> list[Delivery]:
         .limit(limit)
     )
     return [_delivery(row._mapping) for row in rows]
+
+
+def queue_again(conn: Connection, plugin: str) -> int:
+    """Let nodes parse once more what a plugin's parser failed on; return how many there are."""
+    queued = conn.execute(
+        update(delivery)
+        .where(delivery.c.state == "failed", text("state <> 'applied'"), delivery.c.plugin == plugin)
+        .values(state="stored", problem="")
+    )
+    return int(queued.rowcount)
 
 
 def _delivery(row: Any) -> Delivery:

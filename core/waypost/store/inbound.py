@@ -94,8 +94,19 @@ def last_inbound(conn: Connection, pairs: Iterable[tuple[str, str]]) -> dict[tup
     return {(row[0], row[1]): int(row[2]) for row in rows}
 
 
+#: Stands for the gateway itself: when it first received anything, so that silence before is not mistaken for a fact.
+SINCE = ""
+
+
 def note_inbound(conn: Connection, gateway_id: str, addresses: Iterable[str], at: int) -> None:
     """Remember that these addresses of one person wrote at this moment."""
+    conn.execute(
+        text(
+            "INSERT INTO conversation (gateway_id, address, last_inbound_at) VALUES (:gateway, :address, :at)"
+            " ON CONFLICT DO NOTHING"
+        ),
+        {"gateway": gateway_id, "address": SINCE, "at": at},
+    )
     for address in sorted(set(addresses)):
         conn.execute(
             text(

@@ -87,12 +87,11 @@ def all_of_them(conn: Connection) -> list[tuple[ApiKey, str]]:
     return [(ApiKey(*row[:-1]), row[-1]) for row in rows]
 
 
-def by_reference(conn: Connection, reference: str) -> ApiKey | None:
-    """Find one by id or by its shown beginning."""
-    row = conn.execute(
-        select(api_key).where((api_key.c.id == reference) | (api_key.c.shown == reference)).limit(1)
-    ).first()
-    return ApiKey(*row) if row else None
+def by_reference(conn: Connection, reference: str) -> list[ApiKey]:
+    """Find keys by id (at most one) or by their shown beginning (which several may share)."""
+    rows = conn.execute(select(api_key).where((api_key.c.id == reference) | (api_key.c.shown == reference)))
+    found = [ApiKey(*row) for row in rows]
+    return [row for row in found if row.id == reference] or found
 
 
 def revoke(conn: Connection, key_id: str, at: int) -> None:

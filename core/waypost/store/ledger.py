@@ -101,6 +101,11 @@ def balance_of(conn: Connection, org_id: str) -> Balance | None:
     return Balance(*row) if row else None
 
 
+def all_balances(conn: Connection) -> dict[str, Balance]:
+    """Every organization's balance, by its id."""
+    return {row.org_id: Balance(*row) for row in conn.execute(select(balance))}
+
+
 def set_credit_limit(conn: Connection, org_id: str, limit: int) -> None:
     """Set how far below zero an organization may go. Raises `IntegrityError` where it already is further below."""
     conn.execute(update(balance).where(balance.c.org_id == org_id).values(credit_limit=limit))

@@ -175,6 +175,25 @@ def page(conn: Connection, wanted: Filter, offset: int, limit: int) -> tuple[lis
     return [_message(row._mapping) for row in rows], int(total)
 
 
+def newest(
+    conn: Connection,
+    limit: int,
+    *,
+    org_id: str | None = None,
+    app_id: str | None = None,
+    channel: str | None = None,
+    status: str | None = None,
+    before: str | None = None,
+) -> list[Message]:
+    """The newest messages of all apps, or of those named, newest first; `before` is the id to go on from."""
+    wanted = {"org_id": org_id, "app_id": app_id, "channel": channel, "status": status}
+    conditions = [message.c[column] == value for column, value in wanted.items() if value is not None]
+    if before is not None:
+        conditions.append(message.c.id < before)
+    rows = conn.execute(select(message).where(*conditions).order_by(message.c.id.desc()).limit(limit))
+    return [_message(row._mapping) for row in rows]
+
+
 def counts_by_status(conn: Connection) -> dict[str, int]:
     """How many messages there are in each status."""
     rows = conn.execute(select(message.c.status, func.count()).group_by(message.c.status))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import orjson
 from sqlalchemy import Connection, delete, insert, select, text
 
+from waypost.store.bulk import insert_many
 from waypost.store.tables import rate, revision, route
 
 
@@ -44,6 +46,12 @@ def add_rate(conn: Connection, row: Rate) -> None:
     conn.execute(insert(rate).values({column.name: getattr(row, column.name) for column in rate.c}))
 
 
+def add_rates(conn: Connection, rows: Sequence[Rate]) -> None:
+    """Store many new rates at once."""
+    columns = tuple(column.name for column in rate.c)
+    insert_many(conn, rate, columns, [tuple(getattr(row, column) for column in columns) for row in rows])
+
+
 def all_rates(conn: Connection) -> list[Rate]:
     """Every rate, oldest first."""
     return [Rate(**dict(row._mapping)) for row in conn.execute(select(rate).order_by(rate.c.id))]
@@ -57,6 +65,14 @@ def put_route(conn: Connection, row: Route) -> None:
     values = {column.name: getattr(row, column.name) for column in route.c}
     values["gateway_ids"] = orjson.dumps(row.gateway_ids).decode()
     conn.execute(insert(route).values(values))
+
+
+def delete_route(conn: Connection, app_id: str, channel: str, prefix: str) -> bool:
+    """Remove an app's route; say whether there was one."""
+    removed = conn.execute(
+        delete(route).where(route.c.app_id == app_id, route.c.channel == channel, route.c.prefix == prefix)
+    )
+    return bool(removed.rowcount)
 
 
 def all_routes(conn: Connection) -> list[Route]:

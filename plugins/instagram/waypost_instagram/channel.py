@@ -69,10 +69,11 @@ INFO = ChannelInfo(
         }
     ),
     content_models=(SharedPost, StructuredTemplate),
-    features=frozenset({"batched_webhooks", "replies"}),
+    features=frozenset({"batched_webhooks", "replies", "service_window"}),
     # The real limit is in bytes of UTF-8: no text of more characters than this can fit.
     limits=Limits(text_length=INSTAGRAM.text_limit, media_bytes=25_000_000),
-    last_receipt="read",
+    # Instagram tells of reading, but never of delivery: only the sending is sure to be heard of.
+    last_receipt="sent",
     webhook_scope="shared",
     account_ref_field="ig_id",
     documentation="docs/channels/instagram.md",

@@ -78,7 +78,7 @@ INFO = ChannelInfo(
         }
     ),
     content_models=(StructuredTemplate,),
-    features=frozenset({"batched_webhooks", "correlation", "replies"}),
+    features=frozenset({"batched_webhooks", "correlation", "replies", "service_window", "watermarks"}),
     limits=Limits(text_length=MESSENGER.text_limit, media_bytes=25_000_000),
     last_receipt="read",
     webhook_scope="shared",

@@ -194,7 +194,7 @@ class WhatsAppChannel(TwilioChannel):
             last_receipt="read",
             content_kinds=frozenset(kinds),
             examples=kinds,
-            **_common(),
+            **_common() | {"features": _FEATURES | {"service_window"}},
         )
 
     @hookimpl
@@ -217,11 +217,14 @@ class WhatsAppChannel(TwilioChannel):
         return TwilioWhatsAppSimulator()
 
 
+_FEATURES = frozenset({"correlation", "lookup", "templates"})
+
+
 def _common() -> dict[str, Any]:
     return {
         "api": "0.1",
         "account_settings": TwilioSettings,
-        "features": frozenset({"correlation", "lookup", "templates"}),
+        "features": _FEATURES,
         "limits": Limits(text_length=payloads.LONGEST_BODY),
         "receives": "webhook",
         "webhook_scope": "account",
