@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,9 +14,7 @@ from waypost.store.database import Database
 from waypost.store.migrate import upgrade
 from waypost.store.postgres import PostgresDatabase
 from waypost.store.sqlite import SqliteDatabase
-from world import World
-
-OpenDatabase = Callable[[], Awaitable[Database]]
+from world import OpenWorld, World
 
 
 @pytest.fixture(autouse=True)
@@ -86,9 +84,6 @@ def database(request: pytest.FixtureRequest, clock: HeldClock) -> Database:
 def channel() -> FakeChannel:
     """The fake channel of `world`."""
     return FakeChannel()
-
-
-OpenWorld = Callable[..., Awaitable[World]]
 
 
 @pytest.fixture

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ from waypost.config import Config
 from waypost.ids import new_id
 from waypost.lifecycle.evidence import Evidence
 from waypost.node import Node
-from waypost.plugin import Text
+from waypost.plugin import ChannelEvent, WebhookReply
 from waypost.store import apps, events, gateways, keys, ledger, messages, organizations, rates, steps
 from waypost.store.apps import App
 from waypost.store.database import Database
@@ -218,7 +219,47 @@ class World:
         request = SendRequest(**{"channel": "SMS", "to": to, "content": {"kind": "text", "body": "Hello"}} | fields)
         return await self.node.desk.accept(secret, lambda: request)
 
+    async def tell(self, partner: Partner, *events: ChannelEvent, **named: Any) -> WebhookReply:
+        """A provider's delivery on the partner's (first) gateway, applied."""
+        gateway: Gateway = named.pop("gateway", partner.gateway)
+        request = self.channels[gateway.plugin].tells(*events, **named)
+        reply = await self.node.inbox.receive(request, plugin=gateway.plugin, gateway=gateway.id)
+        await self.node.inbox.drain()
+        return reply
+
     # ---- what became of it
+
+    async def until(self, condition: Callable[[], Awaitable[bool]], what: str = "the condition") -> None:
+        """Wait, by looking often, until something holds; at most 20 seconds."""
+        deadline = asyncio.get_running_loop().time() + 20
+        while not await condition():
+            assert asyncio.get_running_loop().time() < deadline, f"{what} did not come about"
+            await asyncio.sleep(0.01)
+
+    async def status(self, admitted: Admitted, *wanted: str) -> Message:
+        """Wait until a message has one of these statuses."""
+
+        async def there() -> bool:
+            return (await self.message(admitted.message.id)).status in wanted
+
+        await self.until(there, f"status {wanted}")
+        return await self.message(admitted.message.id)
+
+    async def state(self, admitted: Admitted, *wanted: str, step_no: int = 1) -> Step:
+        """Wait until a step is in one of these queue states."""
+
+        async def there() -> bool:
+            return (await self.steps(admitted.message.id))[step_no - 1].state in wanted
+
+        await self.until(there, f"state {wanted}")
+        return (await self.steps(admitted.message.id))[step_no - 1]
+
+    async def rest(self) -> None:
+        """Let lanes and sweeper look around a few times, for what must not happen to have its chance."""
+        for _ in range(3):
+            await self.node.outbox.sweep_once()
+            await self.node.outbox.resolve_all()
+            await asyncio.sleep(0.03)
 
     async def message(self, message_id: str) -> Message:
         found = await self.database.read(lambda conn: messages.get(conn, message_id))
@@ -249,5 +290,5 @@ class World:
         return await self.database.read(ledger.discrepancies) == []
 
 
-#: Keeps the fake's content model imported where tests build messages by hand.
-HELLO = Text(body="Hello")
+#: Makes nodes around a test's database: `await open_world(FakeChannel(...), ..., lease=5, database=another)`.
+OpenWorld = Callable[..., Awaitable[World]]
