@@ -1,0 +1,88 @@
+"""Credentials: a plugin's settings as an operator gives them, checked by its model, parted into public and sealed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from waypost.operations.errors import InvalidArgumentError
+from waypost.plugin.settings import (
+    Settings,
+    UnresolvedReferenceError,
+    redacted,
+    resolve_references,
+    split_secrets,
+)
+from waypost.vault import Vault, VaultError
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Settings that a plugin accepts; `warnings` name what could not be looked at from here."""
+
+    given: Mapping[str, Any]
+    resolved: Mapping[str, Any]
+    warnings: tuple[str, ...] = field(default=())
+
+
+def check(model: type[Settings], given: Mapping[str, Any]) -> Checked:
+    """Validate settings by a plugin's model. Raises `InvalidArgumentError`.
+
+    A `$env` or `$file` reference that leads nowhere here may do so on the nodes: it is a warning.
+    """
+    resolved: dict[str, Any] = {}
+    unresolved: dict[str, str] = {}
+    for name, value in given.items():
+        try:
+            resolved |= resolve_references({name: value})
+        except UnresolvedReferenceError as error:
+            unresolved[name] = str(error)
+    try:
+        model.model_validate(resolved)
+    except ValidationError as error:
+        for problem in error.errors(include_input=False, include_url=False, include_context=False):
+            where = problem["loc"]
+            if unresolved and (not where or where[0] in unresolved):
+                continue
+            raise InvalidArgumentError("settings." + ".".join(map(str, where)) if where else "settings",
+                                       problem["msg"]) from None  # fmt: skip
+    unknown = sorted(given.keys() - model.model_fields.keys())
+    if unknown:
+        raise InvalidArgumentError(f"settings.{unknown[0]}", f"known are: {', '.join(model.model_fields)}")
+    return Checked(given, resolved, tuple(unresolved.values()))
+
+
+def seal(vault: Vault, model: type[Settings], given: Mapping[str, Any], place: str) -> tuple[str, str]:
+    """Settings as they are stored: (public JSON, sealed secrets for this place)."""
+    public, secret = split_secrets(model, given)
+    sealed = vault.seal(orjson.dumps(secret).decode(), place) if secret else ""
+    return orjson.dumps(public).decode(), sealed
+
+
+def unseal(vault: Vault, public: str, sealed: str, place: str) -> dict[str, Any]:
+    """Settings as an operator gave them. Raises `VaultError`."""
+    values: dict[str, Any] = orjson.loads(public)
+    if sealed:
+        values |= orjson.loads(vault.unseal(sealed, place))
+    return values
+
+
+def shown(vault: Vault, model: type[Settings] | None, public: str, sealed: str, place: str) -> dict[str, Any]:
+    """Settings as they may be shown: references stay readable, secrets do not."""
+    try:
+        values = unseal(vault, public, sealed, place)
+    except VaultError:
+        return {**orjson.loads(public), "secrets": "sealed with a key that is not in WAYPOST_MASTER_KEYS"}
+    if model is None:
+        return {**orjson.loads(public), **dict.fromkeys(values.keys() - orjson.loads(public).keys(), "••••••")}
+    return redacted(model, values)
+
+
+def merge(before: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with some replaced; null takes one away."""
+    merged = {**before, **changes}
+    return {name: value for name, value in merged.items() if value is not None}

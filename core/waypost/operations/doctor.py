@@ -1,0 +1,142 @@
+"""The doctor: what is wrong with a deployment, or soon will be, and how to mend it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from sqlalchemy import Connection
+
+from waypost.operations import credentials, gateways
+from waypost.operations.operator import Operator
+from waypost.operations.registry import operation
+from waypost.plugin.settings import UnresolvedReferenceError, resolve_references
+from waypost.store import gateways as gateway_rows
+from waypost.store import health, ledger, migrate
+from waypost.store.bulk import is_postgres
+from waypost.vault import VaultError
+
+#: Earlier versions can corrupt a database in WAL mode when two connections checkpoint at once.
+SAFE_SQLITE = (3, 51, 3)
+
+Level = Literal["error", "warning"]
+
+
+def _finding(level: Level, code: str, message: str) -> dict[str, Any]:
+    return {"level": level, "code": code, "message": message}
+
+
+@operation("doctor")
+async def examine(operator: Operator) -> dict[str, Any]:
+    """Examine configuration, database, plugins and books; an empty list of findings is a clean bill of health."""
+    findings = _configuration(operator) + _plugins(operator)
+    if await operator.read(migrate.current_revision) != migrate.wanted_revision():
+        findings.append(
+            _finding("error", "schema", "The database's schema is not this release's; run `waypost db upgrade`.")
+        )
+    else:
+        findings += await operator.read(lambda conn: _books(conn) + _gateways(conn, operator))
+    findings += await operator.read(_database)
+    return {"ok": not any(item["level"] == "error" for item in findings), "findings": findings}
+
+
+def _configuration(operator: Operator) -> list[dict[str, Any]]:
+    findings = []
+    config = operator.config
+    if config.public_url is None:
+        findings.append(
+            _finding("warning", "public_url", "WAYPOST_PUBLIC_URL is not set: providers cannot report receipts or "
+                     "inbound messages; set it to the https URL under which the world reaches this deployment.")
+        )  # fmt: skip
+    elif not config.public_url.startswith("https://"):
+        findings.append(
+            _finding("warning", "public_url", "WAYPOST_PUBLIC_URL is not https; providers refuse or leak over http.")
+        )
+    if not config.master_keys:
+        findings.append(
+            _finding("warning", "master_keys", "WAYPOST_MASTER_KEYS is not set: secrets are sealed with the key in "
+                     f"{config.master_key_file}; keep a copy of it apart from the database's backups.")
+        )  # fmt: skip
+        if config.database_url.startswith("postgresql"):
+            findings.append(
+                _finding("error", "master_keys", "Several nodes need the same vault key; set WAYPOST_MASTER_KEYS on "
+                         "all of them (`waypost vault new-key` makes one).")
+            )  # fmt: skip
+    return findings
+
+
+def _plugins(operator: Operator) -> list[dict[str, Any]]:
+    findings = [
+        _finding("error", "plugin", f"The channel plugin {record.id} is {record.state}: {record.reason}.")
+        for record in operator.records.values()
+        if record.state in ("failed", "incompatible")
+    ]
+    findings += [
+        _finding("error", "plugin", f"WAYPOST_CHANNELS names {name}, which no installed distribution provides.")
+        for name in operator.config.channels
+        if name not in operator.records
+    ]
+    if not any(record.plugin for record in operator.records.values()):
+        known = ", ".join(sorted(operator.records)) or "none"
+        findings.append(
+            _finding("warning", "plugin", f"No channel is enabled; name some in WAYPOST_CHANNELS (installed: {known}).")
+        )
+    return findings
+
+
+def _books(conn: Connection) -> list[dict[str, Any]]:
+    return [
+        _finding("error", "ledger", f"The ledger entries of {org_id} do not add up to its balance; stop sending for "
+                 "it (`waypost orgs suspend`) and report this.")
+        for org_id in ledger.discrepancies(conn)
+    ]  # fmt: skip
+
+
+def _gateways(conn: Connection, operator: Operator) -> list[dict[str, Any]]:
+    findings = []
+    for row in gateway_rows.all_of_them(conn):
+        record = operator.records.get(row.plugin)
+        if row.status == "paused":
+            findings.append(
+                _finding(
+                    "warning", "gateway", f"Gateway {row.name} is paused ({row.status_reason}); its messages wait."
+                )
+            )
+        if record is None or record.plugin is None:
+            findings.append(
+                _finding("error", "gateway", f"Gateway {row.name} needs the plugin {row.plugin}, which is not loaded.")
+            )
+            continue
+        try:
+            given = credentials.unseal(operator.vault, row.settings, row.secrets, gateways.place(row.id))
+            record.plugin.info.account_settings.model_validate(resolve_references(given))
+        except (VaultError, UnresolvedReferenceError, ValueError) as error:
+            problem = str(error) if isinstance(error, VaultError | UnresolvedReferenceError) else "settings are wrong"
+            findings.append(_finding("error", "gateway", f"Gateway {row.name} cannot be used: {problem}."))
+    return findings
+
+
+def _database(conn: Connection) -> list[dict[str, Any]]:
+    if not is_postgres(conn):
+        version = health.sqlite_version(conn)
+        if version >= SAFE_SQLITE:
+            return []
+        shown = ".".join(map(str, version))
+        return [
+            _finding("error", "sqlite", f"SQLite {shown} can corrupt its write-ahead log; install 3.51.3 or newer.")
+        ]
+    found = health.postgres_health(conn)
+    findings = []
+    if found.synchronous_standbys == 0:
+        findings.append(
+            _finding("warning", "standby", "PostgreSQL has no synchronous standby: a failover may lose the last "
+                     "accepted messages; name one in synchronous_standby_names.")
+        )  # fmt: skip
+    if not found.fsync:
+        findings.append(_finding("error", "fsync", "PostgreSQL runs with fsync off: a power cut loses messages."))
+    if found.synchronous_commit == "off":
+        findings.append(
+            _finding(
+                "error", "synchronous_commit", "PostgreSQL answers before it has stored; set synchronous_commit on."
+            )
+        )
+    return findings
