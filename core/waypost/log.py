@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from collections.abc import MutableMapping
+from pathlib import PurePath
 from typing import Any
 
 import orjson
@@ -21,11 +23,29 @@ FORBIDDEN = frozenset(
     }
 )  # fmt: skip
 
+#: How many causes of an exception are shown.
+LONGEST_CHAIN = 10
+
 
 def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Replace the value of every forbidden field."""
     for name in FORBIDDEN & event.keys():
         event[name] = "[redacted]"
+    return event
+
+
+def tracebacks(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Show an exception as types and places: its message and its local variables may hold content or secrets."""
+    given = event.pop("exc_info", None)
+    error = sys.exc_info()[1] if given is True else given[1] if isinstance(given, tuple) else given
+    chain: list[dict[str, Any]] = []
+    while isinstance(error, BaseException) and len(chain) < LONGEST_CHAIN:
+        frames = traceback.extract_tb(error.__traceback__)
+        places = [f"{PurePath(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+        chain.append({"type": type(error).__qualname__, "at": places})
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if chain:
+        event["exception"] = chain
     return event
 
 
@@ -44,7 +64,7 @@ def configure(level: str = "info", stream: Any = None) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
+            tracebacks,
             redact,
             _renderer,
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ from waypost.admission.request import FallbackRequest, SendRequest
 from waypost.clock import SECOND, Clock
 from waypost.credit import Move, move
 from waypost.host.accounts import Accounts, CredentialsUnusableError, OpenAccount
-from waypost.host.dispatch import ChannelPlugin, PluginFaultError
+from waypost.host.dispatch import PluginFaultError
 from waypost.ids import new_id
 from waypost.lifecycle.evidence import Evidence, core_key
 from waypost.plugin.content import Content
@@ -39,6 +40,8 @@ from waypost.store.steps import Choice, Step, dump_choices
 #: (gateway id, address) → when it last wrote, and (gateway id, SINCE) → since when the gateway receives; for the
 #: gateways whose plugins ask for it.
 History = Mapping[tuple[str, str], int]
+#: The names of fields that may be told back; any other is the partner's own text.
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 #: A plugin with this feature gets the recipient's last inbound message in its context.
 WINDOW_FEATURE = "service_window"
 
@@ -168,7 +171,7 @@ class Intake:
         history: History,
         now: int,
     ) -> _Priced:
-        address, plugin = self._address(caller, leg, directory)
+        address = self._address(caller, leg, directory)
         destination = address.value.lstrip("+")
         route = directory.route(caller.app_id, leg.channel, destination)
         gateways = directory.route_gateways(route, caller.mode) if route else []
@@ -198,7 +201,7 @@ class Intake:
             raise problems[0]
         return _Priced(leg.channel, address, content, tuple(choices))
 
-    def _address(self, caller: Principal, leg: _Leg, directory: Directory) -> tuple[Address, ChannelPlugin]:
+    def _address(self, caller: Principal, leg: _Leg, directory: Directory) -> Address:
         """The recipient in normal form, by the first plugin that serves this channel for the app."""
         for route in directory.routes.get((caller.app_id, leg.channel), ()):
             for gateway in directory.route_gateways(route, caller.mode):
@@ -206,13 +209,16 @@ class Intake:
                 if plugin is None:
                     continue
                 try:
-                    return plugin.parse_address(leg.to), plugin
+                    return plugin.parse_address(leg.to)
                 except InvalidRecipient as error:
                     raise ValidationFailed(f"to: {error.detail}") from error
                 except PluginFaultError as error:
                     raise Unavailable("The channel is out of order; try again later.") from error
         if any(directory.routes.get((caller.app_id, leg.channel), ())):
             raise Unavailable("The channel is not served just now; try again later.", retry_after=30)
+        served = self._accounts.channels
+        if leg.channel not in served:
+            raise ValidationFailed(f"channel: this deployment serves {', '.join(sorted(served)) or 'none'}")
         raise ChannelConfigNotFound
 
     def _usable(self, gateways: Sequence[Gateway], directory: Directory) -> list[OpenAccount]:
@@ -258,7 +264,8 @@ class Intake:
         priced = card.price(quote.lines, caller.currency, quote.destination or destination, now)
         if isinstance(priced, str):
             return ChannelConfigNotFound(
-                f"There is no price in {caller.currency} for {priced} to this destination; ask the operator to add a rate."
+                f"There is no price in {caller.currency} for {priced} to this destination;"
+                " ask the operator to add a rate."
             )
         return priced
 
@@ -310,8 +317,17 @@ def _validated(model: type[BaseModel], fields: Mapping[str, Any]) -> Content:
 def describe(error: ValidationError) -> str:
     """Name the first wrong field and what is wrong with it, without repeating what was sent."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    where = ".".join(str(part) for part in first["loc"]) or "request"
+    where = ".".join(_place(part) for part in first["loc"] if not _is_union_branch(part)) or "request"
     return f"{where}: {first['msg']}"
+
+
+def _place(part: int | str) -> str:
+    return str(part) if isinstance(part, int) or _FIELD.fullmatch(part) else "…"
+
+
+def _is_union_branch(part: int | str) -> bool:
+    """Pydantic names the branch of a union after its type, which says nothing to a partner."""
+    return part in ("constrained-str", "dict[str,any]")
 
 
 def _dump(content: Content) -> str:

@@ -64,6 +64,11 @@ class Accounts:
         """The gateway's plugin, if this node has it loaded."""
         return self._plugins.get(gateway.plugin)
 
+    @property
+    def channels(self) -> frozenset[str]:
+        """The channels that some plugin loaded on this node serves."""
+        return frozenset(plugin.info.channel for plugin in self._plugins.values())
+
     def account(self, gateway: Gateway, provider_app: ProviderApp | None) -> OpenAccount:
         """The gateway's account. Raises `CredentialsUnusableError`."""
         stamp = (gateway.settings, gateway.secrets, provider_app.settings if provider_app else "",

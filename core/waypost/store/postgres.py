@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from waypost.clock import SystemClock
@@ -58,7 +59,7 @@ class PostgresDatabase:
                 if retry + 1 < RETRIES and _sqlstate(error) in _RETRYABLE:
                     continue
                 raise _unavailable(error) from error
-            except OSError as error:
+            except (OSError, PoolTimeoutError) as error:
                 raise StoreUnavailableError(f"PostgreSQL: {type(error).__name__}") from error
         raise AssertionError("unreachable")
 
@@ -85,7 +86,7 @@ class PostgresDatabase:
                 return await conn.run_sync(work)
         except DBAPIError as error:
             raise _unavailable(error) from error
-        except OSError as error:
+        except (OSError, PoolTimeoutError) as error:
             raise StoreUnavailableError(f"PostgreSQL: {type(error).__name__}") from error
 
     async def sync_clock(self) -> None:

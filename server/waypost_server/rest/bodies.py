@@ -1,26 +1,35 @@
-"""Reading request bodies: bounded, and as JSON objects."""
+"""Reading request bodies: bounded, and as JSON objects that the store and the plugins can hold."""
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 import orjson
 from aiohttp import web
 from uuid_utils import uuid7
-from waypost.refusals import InvalidRequest, PayloadTooLarge
+from waypost.refusals import InvalidRequest, PayloadTooLarge, ValidationFailed
+
+#: Deeper than any content of ours, and well within what can be serialized again.
+DEEPEST = 64
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:\-]{1,100}")
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+#: The end of a member's name. Inside a text it would be `\":`, which is counted too, and then looked at closely.
+_NAME_END = re.compile(rb'"[ \t\r\n]*:')
 
 
 async def read_body(request: web.Request, limit: int) -> bytes:
-    """The whole body. Raises `PayloadTooLarge` as soon as it is longer than the limit."""
+    """The whole body. Raises `PayloadTooLarge` as soon as it is longer than the limit.
+
+    Raises `InvalidRequest` for a compressed one: a few bytes could become gigabytes.
+    """
+    if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("identity", ""):
+        raise InvalidRequest("The body must not be compressed; send it without Content-Encoding.")
     length = request.content_length
-    if length is not None:
-        if length > limit:
-            raise PayloadTooLarge
-        return await request.read()
+    if length is not None and length > limit:
+        raise PayloadTooLarge
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.content.iter_any():
@@ -28,18 +37,57 @@ async def read_body(request: web.Request, limit: int) -> bytes:
         if size > limit:
             raise PayloadTooLarge
         chunks.append(chunk)
-    return b"".join(chunks)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """The body as a JSON object. Raises `InvalidRequest`."""
+    """The body as a JSON object.
+
+    Raises `InvalidRequest` for anything else, for names given twice (readers differ on which one counts) and for deep
+    nesting; `ValidationFailed` for the NUL character, which PostgreSQL's texts cannot hold.
+    """
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidRequest("The request body is not JSON; send a JSON object.") from error
     if not isinstance(value, dict):
         raise InvalidRequest("The request body must be a JSON object.")
+    if _names(value) != len(_NAME_END.findall(body)) and _repeats_a_name(body):
+        raise InvalidRequest("The request body gives the same name twice in one object.")
+    # A backslash that is escaped itself does not begin an escape.
+    if b"\\u0000" in body and b"\\u0000" in body.replace(b"\\\\", b""):
+        raise ValidationFailed("request: texts must not hold the NUL character")
     return value
+
+
+def _names(value: dict[str, Any]) -> int:
+    """How many names there are in all objects. Raises `InvalidRequest` when they are nested too deeply."""
+    count = depth = 0
+    level: list[Any] = [value]
+    while level:
+        depth += 1
+        if depth > DEEPEST:
+            raise InvalidRequest("The request body is nested too deeply.")
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                count += len(item)
+                below.extend(item.values())
+            elif isinstance(item, list):
+                below.extend(item)
+        level = [item for item in below if isinstance(item, dict | list)]
+    return count
+
+
+def _repeats_a_name(body: bytes) -> bool:
+    repeated = False
+
+    def pairs(items: list[tuple[str, Any]]) -> None:
+        nonlocal repeated
+        repeated = repeated or len({name for name, _ in items}) < len(items)
+
+    json.loads(body, object_pairs_hook=pairs, parse_int=len, parse_float=len)
+    return repeated
 
 
 def request_id(request: web.Request) -> str:

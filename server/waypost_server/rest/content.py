@@ -45,7 +45,11 @@ def flat_content(
     is_email: bool,
 ) -> dict[str, Any]:
     """The one content these fields make. Raises `ValidationFailed` where they make none, or two."""
+    if media_type is not None and media_url is None:
+        raise ValidationFailed("mediaUrl: media need a mediaUrl")
     if is_email or subject is not None or html is not None:
+        if media_url is not None or template_language is not None:
+            raise ValidationFailed("request: an email takes neither media nor a template's language here")
         return _email(text, template_id, template_variables, subject, html)
     if template_id is not None:
         if text is not None or media_url is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from aiohttp import web
@@ -19,12 +20,14 @@ from waypost.refusals import InvalidPagination, MessageNotFound, Refusal, Unavai
 from waypost.store import events, ledger, messages
 from waypost.store.database import StoreUnavailableError
 from waypost.store.messages import Filter, Message
+from waypost.verdicts import PENDING
 
 from waypost_server.rest import replies
 from waypost_server.rest.bodies import idempotency_key, json_object, read_body, request_id
 from waypost_server.rest.partner_request import read_partner_request
+from waypost_server.rest.preferences import waiting
 
-_WAIT = re.compile(r"wait=(\d{1,4})")
+_NUMBER = re.compile(r"[0-9]{1,6}")
 _STATUSES = frozenset(
     {"QUEUED", "SENDING", "SENT", "DELIVERED", "READ", "FAILED", "UNDELIVERED", "EXPIRED", "CANCELED", "UNKNOWN"}
 )
@@ -90,29 +93,17 @@ class PartnerApi:
 
         admitted = await node.desk.accept(request.headers.get("x-api-key"), read)
         message = admitted.message
-        wait, applied = self._wait(request)
-        if wait > 0 and message.status in ("QUEUED", "SENDING"):
+        wait, applied = waiting(request.headers.getall("Prefer", ()), node.config.wait, node.config.max_wait)
+        if wait > 0 and message.status in PENDING:
             message = await self._after_verdict(message, wait)
+        if message.status in PENDING:  # "QUEUED" is what the answer to a send says until there is a verdict
+            message = replace(message, status="QUEUED")
         headers = {"X-Request-Id": shown}
         if applied:
             headers["Preference-Applied"] = applied
         if admitted.replayed:
             headers["Idempotency-Replayed"] = "true"
         return replies.partner_success(replies.message_data(message), replies.told(message.status), headers)
-
-    def _wait(self, request: web.Request) -> tuple[float, str | None]:
-        """How long to wait in seconds, and the preference (RFC 7240) that decided it."""
-        config = self._node.config
-        prefer = request.headers.get("Prefer")
-        if prefer is None:
-            return config.wait, None
-        if "respond-async" in prefer:
-            return 0.0, "respond-async"
-        asked = _WAIT.search(prefer)
-        if asked is None:
-            return config.wait, None
-        wait = min(float(asked[1]), config.max_wait)
-        return wait, f"wait={wait:g}"
 
     async def _after_verdict(self, message: Message, wait: float) -> Message:
         await self._node.verdicts.wait(message.id, wait)
@@ -181,11 +172,10 @@ def _told(item: Evidence) -> dict[str, object]:
 
 
 def _pagination(request: web.Request) -> tuple[int, int]:
-    try:
-        page = int(request.query.get("page", "1"))
-        limit = int(request.query.get("limit", "20"))
-    except ValueError as error:
-        raise InvalidPagination from error
+    given = request.query.get("page", "1"), request.query.get("limit", "20")
+    if not all(_NUMBER.fullmatch(text) for text in given):
+        raise InvalidPagination
+    page, limit = map(int, given)
     if not (1 <= page <= MAX_PAGE and 1 <= limit <= MAX_LIMIT):
         raise InvalidPagination
     return page, limit
@@ -193,18 +183,22 @@ def _pagination(request: web.Request) -> tuple[int, int]:
 
 def _filter(request: web.Request, caller: Principal) -> Filter:
     known = {"page", "limit", "channel", "status", "to", "recipient", "since", "until"}
-    unknown = sorted(set(request.query) - known)
-    if unknown:
+    if set(request.query) - known:
         raise ValidationFailed(f"query: filters are {', '.join(sorted(known))}")
     status = request.query.get("status")
     if status is not None and status.upper() not in _STATUSES:
         raise ValidationFailed(f"status: must be one of {', '.join(sorted(_STATUSES))}")
     channel = request.query.get("channel")
+    recipient = request.query.get("to") or request.query.get("recipient")
+    if "\x00" in f"{channel}{recipient}":
+        raise ValidationFailed("query: filters must not hold the NUL character")
+    if recipient is not None and recipient.startswith(" "):
+        recipient = f"+{recipient[1:]}"  # a plus sign that was not percent-encoded
     return Filter(
         app_id=caller.app_id,
         channel=channel.upper() if channel is not None else None,
         status=status.upper() if status is not None else None,
-        recipient=request.query.get("to") or request.query.get("recipient"),
+        recipient=recipient,
         since=_moment(request, "since"),
         until=_moment(request, "until"),
     )

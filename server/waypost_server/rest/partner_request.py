@@ -12,7 +12,8 @@ from waypost.refusals import InvalidRequest, ValidationFailed
 from waypost_server.rest.content import flat_content
 
 Channel = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,31}$")]
-Short = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+#: Addresses, names and ids: one line without control characters.
+Short = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200_000)]
 MediaType = Literal["image", "video", "audio", "document", "sticker"]
 
@@ -36,7 +37,7 @@ class _Leg(BaseModel):
         if isinstance(self.content, dict):
             if "kind" not in self.content:
                 raise ValidationFailed("content.kind: content given as an object needs its kind")
-            if self.template_id or self.media_url or self.html_content or self.subject:
+            if any(item is not None for item in self._flat()):
                 raise ValidationFailed("content: send either a content object or the flat fields, not both")
             return self.content
         return flat_content(
@@ -54,8 +55,18 @@ class _Leg(BaseModel):
     @property
     def has_content(self) -> bool:
         """Whether any content of its own is given."""
-        given = (self.content, self.template_id, self.html_content, self.media_url, self.subject)
-        return any(item is not None for item in given)
+        return any(item is not None for item in (self.content, *self._flat()))
+
+    def _flat(self) -> tuple[object, ...]:
+        return (
+            self.template_id,
+            self.template_variables,
+            self.template_language,
+            self.subject,
+            self.html_content,
+            self.media_url,
+            self.media_type,
+        )
 
 
 class FallbackLeg(_Leg):

@@ -18,6 +18,9 @@ from waypost_server.rest.token_request import read_token_request
 #: One endpoint takes three channels, says the document: `channel` in the body chooses, WhatsApp by default.
 _SHARED_ENDPOINT = {"WHATSAPP": frozenset({"WHATSAPP", "MESSENGER", "INSTAGRAM"})}
 
+#: What a replayed request may find; any other status says no more than that the message was accepted.
+_SENT = frozenset({"SENT", "DELIVERED", "READ", "UNDELIVERED"})
+
 _LOG = logger()
 
 
@@ -68,7 +71,7 @@ class TokenApi:
         headers = {"X-Request-Id": shown}
         if admitted.replayed:
             headers["Idempotency-Replayed"] = "true"
-        status = "queued" if admitted.message.status in ("QUEUED", "SENDING", "UNKNOWN") else "sent"
+        status = "sent" if admitted.message.status in _SENT else "queued"
         return replies.reply({"id": admitted.message.id, "status": status}, headers=headers)
 
 

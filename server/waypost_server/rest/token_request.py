@@ -71,7 +71,7 @@ def _content(message: TokenMessage, channel: str) -> dict[str, Any]:
     media = kind if kind in ("image", "video", "audio", "document", "sticker") else None
     if kind not in (None, "text", "template", "email") and media is None:
         raise ValidationFailed(f"{kind}: a message of this type needs an object of this name")
-    return flat_content(
+    content = flat_content(
         text=message.text,
         template_id=message.template_id,
         template_variables=message.variables,
@@ -82,3 +82,6 @@ def _content(message: TokenMessage, channel: str) -> dict[str, Any]:
         media_type=media,
         is_email=channel == "EMAIL",
     )
+    if kind not in (None, content["kind"]) and content["kind"] != "email":
+        raise ValidationFailed("type: the fields given make a message of another type")
+    return content

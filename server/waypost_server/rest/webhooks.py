@@ -8,7 +8,7 @@ from aiohttp import web
 from waypost.log import logger
 from waypost.node import Node
 from waypost.plugin.types import WebhookReply, WebhookRequest
-from waypost.refusals import PayloadTooLarge
+from waypost.refusals import InvalidRequest, PayloadTooLarge
 from waypost.store.database import StoreUnavailableError
 
 from waypost_server.rest.bodies import read_body
@@ -75,6 +75,8 @@ class Webhooks:
             answer = await self._node.inbox.receive(given, plugin=plugin, gateway=gateway, among=among)
         except PayloadTooLarge:
             answer = WebhookReply(413, b"too large")
+        except InvalidRequest:
+            answer = WebhookReply(415, b"send it without content-encoding")
         except StoreUnavailableError:
             answer = WebhookReply(503, b"unavailable")
         except Exception as error:  # noqa: BLE001 - the last resort: told to the log, not to the caller
