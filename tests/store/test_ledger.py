@@ -116,14 +116,22 @@ async def test_corrections_may_repeat(database: Database, org: str) -> None:
         "UPDATE balance SET held = -1, available = available + 1 + held",
         "UPDATE balance SET captured = -1, available = available + 1 + captured",
         "UPDATE balance SET credit_limit = -1",
-        "INSERT INTO ledger_entry (org_id, id, kind, from_account, to_account, amount, at)"
-        " SELECT org_id, 'ent_1', 'top_up', 'funding', 'available', 0, 0 FROM balance",
-        "INSERT INTO ledger_entry (org_id, id, kind, from_account, to_account, amount, at)"
-        " SELECT org_id, 'ent_1', 'gift', 'funding', 'available', 1, 0 FROM balance",
-        "INSERT INTO ledger_entry (org_id, id, kind, from_account, to_account, amount, at)"
-        " SELECT org_id, 'ent_1', 'top_up', 'held', 'held', 1, 0 FROM balance",
-        "INSERT INTO ledger_entry (org_id, id, kind, from_account, to_account, amount, at)"
-        " VALUES ('org_nobody', 'ent_1', 'top_up', 'funding', 'available', 1, 0)",
+        (
+            "INSERT INTO ledger_entry (org_id, id, kind, from_account, to_account, amount, at)"
+            " SELECT org_id, 'ent_1', 'top_up', 'funding', 'available', 0, 0 FROM balance"
+        ),
+        (
+            "INSERT INTO ledger_entry (org_id, id, kind, from_account, to_account, amount, at)"
+            " SELECT org_id, 'ent_1', 'gift', 'funding', 'available', 1, 0 FROM balance"
+        ),
+        (
+            "INSERT INTO ledger_entry (org_id, id, kind, from_account, to_account, amount, at)"
+            " SELECT org_id, 'ent_1', 'top_up', 'held', 'held', 1, 0 FROM balance"
+        ),
+        (
+            "INSERT INTO ledger_entry (org_id, id, kind, from_account, to_account, amount, at)"
+            " VALUES ('org_nobody', 'ent_1', 'top_up', 'funding', 'available', 1, 0)"
+        ),
     ],
 )
 async def test_the_database_itself_refuses_false_books(database: Database, org: str, statement: str) -> None:

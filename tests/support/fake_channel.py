@@ -64,7 +64,7 @@ class Sent:
 class FakeChannel:
     """A provider that does as it is told. Script it with `on`, then look at `sent`.
 
-    A recipient's outcomes are used up in order; the last one repeats. Without any, sends are accepted as `p-1`, `p-2`, …
+    A recipient's outcomes are used up in order; the last one repeats. Without any, sends are accepted as `p-1` etc.
     """
 
     name: str = "fake"

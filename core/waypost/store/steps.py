@@ -219,15 +219,15 @@ def claim(
 def begin_sending(conn: Connection, claimed: Sequence[Step], owner: str, lease_until: int) -> set[tuple[str, int]]:
     """The fence: turn claims into sends where they still are this owner's; return those that are.
 
-    Nothing may be sent for the others.
+    Nothing may be sent for the others. `claims` counts from here anew: it is about claims that came to nothing.
     """
     won = update_many(
         conn,
         step,
         where=("message_id", "step_no", "attempt", "state", "owner"),
-        values=("state", "status", "wake_at"),
+        values=("state", "status", "wake_at", "claims"),
         rows=[
-            (row.message_id, row.step_no, row.attempt, "claimed", owner, "sending", "SENDING", lease_until)
+            (row.message_id, row.step_no, row.attempt, "claimed", owner, "sending", "SENDING", lease_until, 0)
             for row in claimed
         ],
     )

@@ -1,0 +1,187 @@
+"""Fallback: further steps, taken when the one before failed or was too slow."""
+
+from __future__ import annotations
+
+import pytest
+from fake_channel import FakeChannel
+from waypost.admission.candidate import Admitted
+from waypost.admission.request import FallbackRequest
+from waypost.clock import HOUR, SECOND
+from waypost.plugin import DeliveryUpdate, OutcomeUnknown, Permanent, Transient
+from world import TO, OpenWorld, Partner, World
+
+
+@pytest.fixture
+def sms() -> FakeChannel:
+    return FakeChannel("sms")
+
+
+@pytest.fixture
+def chat() -> FakeChannel:
+    return FakeChannel("chat", channel="CHAT")
+
+
+@pytest.fixture
+async def world(open_world: OpenWorld, sms: FakeChannel, chat: FakeChannel) -> World:
+    return await open_world(chat, sms)
+
+
+@pytest.fixture
+async def partner(world: World, sms: FakeChannel, chat: FakeChannel) -> Partner:
+    return await make_partner(world, sms, chat)
+
+
+async def make_partner(world: World, sms: FakeChannel, chat: FakeChannel, on_unknown: str = "hold") -> Partner:
+    first, second = await world.gateway(chat), await world.gateway(sms)
+    await world.rate(first, 100)
+    await world.rate(second, 900)
+    return await world.partner(first, second, credit_micros=1000, on_unknown=on_unknown)
+
+
+async def chat_then_sms(world: World, partner: Partner, **fallback: object) -> Admitted:
+    later = FallbackRequest(channel="SMS", **fallback)  # type: ignore[arg-type]
+    return await world.accept(partner, channel="CHAT", fallback=(later,))
+
+
+async def delivered(world: World, partner: Partner, number: int, event_id: str = "e") -> None:
+    await world.tell(
+        partner,
+        DeliveryUpdate(event_id=event_id, status="delivered", provider_id="p-1"),
+        gateway=partner.gateways[number],
+    )
+
+
+async def test_both_steps_are_held_and_the_second_is_released_when_not_needed(
+    world: World, partner: Partner, sms: FakeChannel
+) -> None:
+    admitted = await chat_then_sms(world, partner)
+    assert admitted.message.held == 1000
+    assert (await world.balance(partner.org)).available == 0
+    await world.start()
+    message = await world.status(admitted, "SENT")
+    assert [step.state for step in await world.steps(message.id)] == ["sent", "ended"]
+    assert (await world.balance(partner.org)).held == 100
+    await delivered(world, partner, 0)
+    message = await world.message(message.id)
+    assert (message.status, message.captured) == ("DELIVERED", 100)
+    assert message.settled_at is not None
+    assert sms.sent == []
+    assert (await world.balance(partner.org)).available == 900
+    assert await world.books_balance()
+
+
+async def test_a_failed_step_is_followed_by_the_next(
+    world: World, partner: Partner, chat: FakeChannel, sms: FakeChannel
+) -> None:
+    chat.on("*", Permanent("not on chat"))
+    admitted = await chat_then_sms(world, partner, to="+4917099999999", content={"kind": "text", "body": "By SMS"})
+    await world.start()
+    message = await world.status(admitted, "SENT")
+    assert sms.sent[0].to == "+4917099999999"
+    assert sms.sent[0].message.content.model_dump()["body"] == "By SMS"
+    assert sms.sent[0].message.channel == "SMS"
+    await delivered(world, partner, 1)
+    message = await world.message(message.id)
+    assert (message.status, message.captured, message.error_code) == ("DELIVERED", 900, None)
+    assert (await world.balance(partner.org)).available == 100
+
+
+async def test_when_every_step_fails_so_does_the_message(
+    world: World, partner: Partner, chat: FakeChannel, sms: FakeChannel
+) -> None:
+    chat.on("*", Permanent("first"))
+    sms.on("*", Permanent("last"))
+    await world.start()
+    message = await world.status(await chat_then_sms(world, partner), "FAILED")
+    assert (message.error_detail, message.captured) == ("last", 0)
+    assert (await world.balance(partner.org)).available == 1000
+    assert message.settled_at is not None
+
+
+async def test_a_step_too_slow_is_followed_after_its_time(world: World, partner: Partner, sms: FakeChannel) -> None:
+    await world.start()
+    admitted = await chat_then_sms(world, partner, after=30, until="delivered")
+    await world.status(admitted, "SENT")
+    world.clock.advance(29 * SECOND)
+    await world.rest()
+    assert sms.sent == []
+    world.clock.advance(2 * SECOND)
+    await sms.called(1)
+    await world.state(admitted, "sent", step_no=2)
+
+    # The first one is delivered after all, and then the second: both are paid for.
+    await delivered(world, partner, 0, "e1")
+    await delivered(world, partner, 1, "e2")
+    message = await world.message(admitted.message.id)
+    assert (message.status, message.captured) == ("DELIVERED", 1000)
+    assert await world.books_balance()
+
+
+async def test_a_step_quick_enough_is_not_followed(world: World, partner: Partner, sms: FakeChannel) -> None:
+    await world.start()
+    admitted = await chat_then_sms(world, partner, after=30, until="delivered")
+    await world.status(admitted, "SENT")
+    await delivered(world, partner, 0)
+    world.clock.advance(HOUR)
+    await world.rest()
+    assert sms.sent == []
+    message = await world.message(admitted.message.id)
+    assert message.settled_at is not None
+    assert (await world.balance(partner.org)).available == 900
+
+
+async def test_a_late_failure_is_followed_without_a_timer(world: World, partner: Partner, sms: FakeChannel) -> None:
+    await world.start()
+    admitted = await chat_then_sms(world, partner, until="delivered")
+    await world.status(admitted, "SENT")
+    await world.tell(partner, DeliveryUpdate(event_id="e", status="undelivered", provider_id="p-1"))
+    await sms.called(1)
+    message = await world.status(admitted, "SENT")
+    assert message.settled_at is None
+    assert (await world.steps(message.id))[0].captured == 100  # undelivered, but sent
+
+
+async def test_an_unknown_outcome_holds_the_fallback_back(
+    world: World, partner: Partner, chat: FakeChannel, sms: FakeChannel
+) -> None:
+    chat.on("*", OutcomeUnknown())
+    await world.start()
+    admitted = await chat_then_sms(world, partner)
+    await world.status(admitted, "UNKNOWN")
+    world.clock.advance(HOUR)
+    await world.rest()
+    assert sms.sent == []
+    # Held back for as long as the message may live: then the window closes and everything is released.
+    world.clock.advance(72 * HOUR)
+    message = await world.status(admitted, "FAILED", "CANCELED")
+    assert message.settled_at is not None
+    assert sms.sent == []
+    assert (await world.balance(partner.org)).available == 1000
+
+
+async def test_an_app_may_ask_for_the_fallback_after_an_unknown_outcome(
+    world: World, chat: FakeChannel, sms: FakeChannel
+) -> None:
+    partner = await make_partner(world, sms, chat, on_unknown="fallback")
+    chat.on("*", OutcomeUnknown())
+    await world.start()
+    admitted = await chat_then_sms(world, partner)
+    await world.status(admitted, "SENT")
+    assert len(sms.sent) == 1
+
+
+async def test_a_fallback_whose_deadline_has_passed_is_not_begun(
+    world: World, partner: Partner, chat: FakeChannel, sms: FakeChannel
+) -> None:
+    chat.on("*", Transient())
+    await world.start()
+    later = FallbackRequest(channel="SMS")
+    admitted = await world.accept(partner, TO, channel="CHAT", fallback=(later,), validity=60)
+    await chat.called(1)
+    await world.state(admitted, "queued")
+    world.clock.advance(60 * SECOND)
+    message = await world.status(admitted, "EXPIRED", "CANCELED")
+    assert message.status == "EXPIRED"
+    assert message.settled_at is not None
+    assert sms.sent == []
+    assert (await world.balance(partner.org)).available == 1000

@@ -1,0 +1,107 @@
+"""Unknown outcomes are looked up at providers that can tell."""
+
+from __future__ import annotations
+
+import pytest
+from fake_channel import FakeChannel
+from waypost.admission.candidate import Admitted
+from waypost.clock import HOUR, MINUTE, SECOND
+from waypost.plugin import LookupResult, OutcomeUnknown, SendResult, Transient
+from world import PRICE, TO, OpenWorld, World
+
+
+@pytest.fixture
+def channel() -> FakeChannel:
+    return FakeChannel(hooks=frozenset({"lookup"})).on(TO, OutcomeUnknown(), SendResult(provider_ids=("second",)))
+
+
+@pytest.fixture
+async def world(open_world: OpenWorld, channel: FakeChannel) -> World:
+    return await open_world(channel)
+
+
+async def unknown(world: World) -> Admitted:
+    partner = await world.partner(credit_micros=PRICE)
+    await world.start()
+    return await world.accept(partner)
+
+
+async def asked(world: World, times: int) -> None:
+    async def enough() -> bool:
+        return len(world.channel.looked_up) >= times
+
+    await world.until(enough, f"lookup {times}")
+    await world.node.outbox.resolve_all()
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [("accepted", "SENT"), ("sent", "SENT"), ("delivered", "DELIVERED"), ("read", "READ"),
+     ("undelivered", "UNDELIVERED"), ("failed", "FAILED")],
+)  # fmt: skip
+async def test_what_is_found_is_believed(world: World, channel: FakeChannel, said: str, status: str) -> None:
+    channel.lookup_answers.append(LookupResult(found=True, provider_ids=("p",), status=said))  # type: ignore[arg-type]
+    admitted = await unknown(world)
+    message = await world.status(admitted, status)
+    assert len(channel.sent) == 1
+    assert message.captured == (PRICE if status in ("DELIVERED", "READ", "UNDELIVERED") else 0)
+    (attempt,) = channel.looked_up
+    assert attempt.correlation == f"{admitted.message.id}.1.1"
+    assert attempt.message.recipient[0].value == TO
+    assert not message.possible_duplicate
+
+
+async def test_what_is_not_found_is_sent_again(world: World, channel: FakeChannel) -> None:
+    channel.lookup_answers.append(LookupResult(found=False))
+    admitted = await unknown(world)
+    message = await world.status(admitted, "SENT")
+    assert len(channel.sent) == 2
+    assert not message.possible_duplicate
+    assert (await world.step(admitted.message.id)).attempt == 2
+
+
+@pytest.mark.parametrize("answer", [None, Transient("busy"), ZeroDivisionError(), "nonsense"], ids=repr)
+async def test_no_answer_is_asked_for_again_later(world: World, channel: FakeChannel, answer: object) -> None:
+    channel.lookup_answers.extend([answer, LookupResult(found=True)])
+    admitted = await unknown(world)
+    await asked(world, 1)
+    await world.rest()
+    assert len(channel.looked_up) == 1
+    world.clock.advance(5 * SECOND)
+    await world.status(admitted, "SENT")
+    assert (len(channel.sent), len(channel.looked_up)) == (1, 2)
+
+
+async def test_lookups_become_rarer_and_end_with_the_window(world: World, channel: FakeChannel) -> None:
+    admitted = await unknown(world)
+    pauses = []
+    for times in range(1, 9):
+        await asked(world, times)
+        step = await world.step(admitted.message.id)
+        assert step.wake_at is not None
+        pauses.append(step.wake_at - world.clock.now())
+        world.clock.move_to(step.wake_at)
+    assert pauses == [
+        5 * SECOND, 30 * SECOND, 90 * SECOND, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 6 * HOUR, 6 * HOUR,
+    ]  # fmt: skip
+    world.clock.advance(72 * HOUR)
+    message = await world.status(admitted, "FAILED")
+    assert message.error_code == "OUTCOME_UNKNOWN"
+    assert len(channel.sent) == 1
+
+
+async def test_a_lookup_that_contradicts_a_receipt_is_flagged(world: World, channel: FakeChannel) -> None:
+    from waypost.plugin import DeliveryUpdate
+
+    admitted = await unknown(world)
+    await asked(world, 1)
+    partner_gateway = (await world.step(admitted.message.id)).gateway_id
+    channel.lookup_answers.append(LookupResult(found=False))
+    world.clock.advance(5 * SECOND)
+    message = await world.status(admitted, "SENT")
+    request = channel.tells(DeliveryUpdate(event_id="e", status="delivered", correlation=f"{admitted.message.id}.1.1"))
+    await world.node.inbox.receive(request, plugin="fake", gateway=partner_gateway)
+    await world.node.inbox.drain()
+    message = await world.message(admitted.message.id)
+    assert (message.status, message.contradictory, message.possible_duplicate) == ("DELIVERED", True, True)
+    assert message.captured == PRICE
