@@ -103,6 +103,12 @@ class Lane:
             except StoreUnavailableError as error:
                 _LOG.error("lane.store_unavailable", gateway=self.gateway_id, problem=str(error))
                 pause = self._tools.poll
+                self.breaker.unused()
+            except Exception:
+                # A lane that ended would be a dead channel; what it had claimed is found again by its lease.
+                _LOG.exception("lane.fault", gateway=self.gateway_id)
+                pause = self._tools.poll
+                self.breaker.unused()
             if pause and not self._stopping:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._nudge.wait(), pause)
@@ -126,8 +132,8 @@ class Lane:
         if not claimed:
             self.breaker.unused()
             return again_in
-        prepared = await self._prepare(claimed, found)
-        await self._begin(prepared)
+        if not await self._begin(await self._prepare(claimed, found)):
+            self.breaker.unused()
         return 0.0
 
     async def _claim(self, gateway: Gateway, wanted: int) -> tuple[list[Step], dict[str, Message], float]:
@@ -169,9 +175,10 @@ class Lane:
                 continue
             try:
                 prepared.append(await self._attempt(step, message))
-            except (CredentialsUnusableError, PluginFaultError, ChannelError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 - one message that cannot be read must not hold up the others
                 problem = error if isinstance(error, Transient) else Transient(f"Not ready ({type(error).__name__}).")
-                _LOG.error("lane.not_ready", gateway=self.gateway_id, message=step.message_id, problem=str(error))
+                told = error if isinstance(error, CredentialsUnusableError | PluginFaultError) else problem
+                _LOG.error("lane.not_ready", gateway=self.gateway_id, message=step.message_id, problem=str(told))
                 retry = decide(step, len(steps.load_choices(step.choices)), problem, now)
                 details = {"code": "NOT_READY", "detail": problem.detail}
                 self._report(Report(attempts.evidence(step, "not_sent", now, **details), retry))
@@ -185,9 +192,10 @@ class Lane:
         outbound = attempts.outbound(step, message, opened)
         return Attempt(step, message, opened, outbound, len(steps.load_choices(step.choices)))
 
-    async def _begin(self, prepared: Sequence[Attempt]) -> None:
+    async def _begin(self, prepared: Sequence[Attempt]) -> bool:
+        """Pass the fence and begin to send; say whether anything is being sent."""
         if not prepared:
-            return
+            return False
         tools = self._tools
         now = tools.clock.now()
         timeout = max(item.opened.plugin.info.send_timeout for item in prepared)
@@ -212,6 +220,7 @@ class Lane:
                 task = asyncio.get_running_loop().create_task(self._send(item, latest))
                 self._sending.add(task)
                 task.add_done_callback(self._sending.discard)
+        return bool(won)
 
     # ---- one send
 
@@ -219,6 +228,7 @@ class Lane:
         tools = self._tools
         began = tools.clock.now()
         if began >= latest:
+            self.breaker.unused()
             error = Transient("The worker was too slow to begin; nothing was sent.")
             await self._store(attempts.not_accepted(item, error, began))
             return
@@ -257,6 +267,8 @@ class Lane:
     def _learn(self, item: Attempt, error: ChannelError) -> None:
         """What an error says about the gateway, beyond this message."""
         now = self._tools.clock.now()
+        if isinstance(error, AccountBlocked | RateLimited):
+            self.breaker.unused()  # it says nothing about whether the provider works: the next call may probe again
         if isinstance(error, AccountBlocked):
             self._tools.blocked(item.opened.gateway, item.message.app_id, error)
         elif isinstance(error, RateLimited):

@@ -171,21 +171,25 @@ def of_messages(conn: Connection, ids: Iterable[str]) -> dict[str, list[Step]]:
 def waiting_apps(conn: Connection, gateway_id: str, after: str, limit: int, now: int) -> list[str]:
     """Apps with something due in a gateway's queue, by id, beginning after one: the round that keeps a lane fair.
 
-    A loose index scan: one probe per app, however long the queue.
+    A loose index scan: one probe per app, however long the queue. `n` counts the apps found to have something due, so
+    that those which only have something for later use up nobody's turn.
     """
     rows = conn.execute(
         text(
             """
             WITH RECURSIVE round(app_id, n) AS (
                 SELECT (SELECT MIN(app_id) FROM step
-                        WHERE state = 'queued' AND gateway_id = :gateway AND app_id > :after), 1
+                        WHERE state = 'queued' AND gateway_id = :gateway AND app_id > :after), 0
                 UNION ALL
                 SELECT (SELECT MIN(app_id) FROM step
-                        WHERE state = 'queued' AND gateway_id = :gateway AND app_id > round.app_id), n + 1
+                        WHERE state = 'queued' AND gateway_id = :gateway AND app_id > round.app_id),
+                    n + CASE WHEN EXISTS (
+                        SELECT 1 FROM step WHERE state = 'queued' AND gateway_id = :gateway AND app_id = round.app_id
+                        AND due_at <= :now) THEN 1 ELSE 0 END
                 FROM round WHERE round.app_id IS NOT NULL AND n < :limit
             )
             SELECT app_id FROM round
-            WHERE app_id IS NOT NULL AND EXISTS (
+            WHERE app_id IS NOT NULL AND n < :limit AND EXISTS (
                 SELECT 1 FROM step WHERE state = 'queued' AND gateway_id = :gateway AND app_id = round.app_id
                 AND due_at <= :now)
             """

@@ -1,0 +1,98 @@
+"""A provider that refuses a whole account: the gateway is paused once that is sure."""
+
+from __future__ import annotations
+
+import pytest
+from fake_channel import FakeChannel
+from waypost.admission.candidate import Admitted
+from waypost.clock import HOUR
+from waypost.plugin import AccountBlocked, AccountHealth, Permanent, SendResult, Transient
+from waypost.store import audit, gateways
+from world import OpenWorld, Partner, World
+
+
+async def gateway_status(world: World, partner: Partner) -> str:
+    row = await world.database.read(lambda conn: gateways.by_reference(conn, partner.gateway.id))
+    assert row is not None
+    return row.status
+
+
+async def refused(world: World, partner: Partner, to: str) -> Admitted:
+    before = len(world.channel.sent)
+    admitted = await world.accept(partner, to)
+    await world.channel.called(before + 1)
+    await world.state(admitted, "queued")
+    await world.node.outbox.resolve_all()
+    return admitted
+
+
+@pytest.mark.parametrize(
+    "health", [AccountHealth(state="blocked", detail="suspended"), AccountBlocked("suspended")], ids=["said", "raised"]
+)
+async def test_a_confirmed_block_pauses_at_once_and_messages_wait(open_world: OpenWorld, health: object) -> None:
+    channel = FakeChannel(hooks=frozenset({"check_account"}), health=health)
+    channel.on("*", AccountBlocked("401"), SendResult())
+    world = await open_world(channel)
+    partner = await world.partner()
+    await world.start()
+    admitted = await refused(world, partner, "+491700000001")
+
+    assert await gateway_status(world, partner) == "paused"
+    row = await world.database.read(lambda conn: gateways.by_reference(conn, partner.gateway.id))
+    assert row is not None
+    assert row.status_reason == "suspended"
+    entries = await world.database.read(lambda conn: audit.newest(conn, 5))
+    assert "gateway.paused" in str(entries)
+    world.clock.advance(HOUR)
+    await world.rest()
+    assert (len(channel.sent), channel.checks) == (1, 1)
+
+    await world.decide(lambda conn: gateways.set_status(conn, partner.gateway.id, "active", ""))
+    await world.status(admitted, "SENT")
+
+
+@pytest.mark.parametrize(
+    "health", [AccountHealth(state="ok"), AccountHealth(state="unknown"), Transient(), Permanent()]
+)
+async def test_an_account_that_is_well_is_not_paused(open_world: OpenWorld, health: object) -> None:
+    channel = FakeChannel(hooks=frozenset({"check_account"}), health=health).on("*", AccountBlocked())
+    world = await open_world(channel)
+    partner = await world.partner()
+    await world.start()
+    for n in range(4):
+        await refused(world, partner, f"+49170000000{n}")
+    assert await gateway_status(world, partner) == "active"
+
+
+async def test_without_a_check_three_refusals_of_two_apps_pause(world: World) -> None:
+    world.channel.on("*", AccountBlocked())
+    one = await world.partner()
+    two = await world.partner(one.gateway)
+    await world.start()
+    for partner, to in ((one, "+4917001"), (one, "+4917002"), (one, "+4917003")):
+        await refused(world, partner, to)
+    assert await gateway_status(world, one) == "active"  # one partner's odd messages stop nobody
+    await refused(world, two, "+4917004")
+    assert await gateway_status(world, one) == "paused"
+
+
+async def test_a_message_the_provider_takes_clears_earlier_refusals(world: World) -> None:
+    one = await world.partner()
+    two = await world.partner(one.gateway)
+    world.channel.on("*", AccountBlocked(), AccountBlocked(), SendResult(), AccountBlocked())
+    await world.start()
+    await refused(world, one, "+4917001")
+    await refused(world, two, "+4917002")
+    await world.status(await world.accept(one, "+4917003"), "SENT")
+    await refused(world, one, "+4917004")
+    assert await gateway_status(world, one) == "active"
+
+
+async def test_a_blocked_gateways_messages_go_through_the_next_of_the_route(open_world: OpenWorld) -> None:
+    first, second = FakeChannel("first"), FakeChannel("second")
+    first.on("*", AccountBlocked())
+    world = await open_world(first, second)
+    partner = await world.partner()
+    await world.start()
+    await world.status(await world.accept(partner), "SENT")
+    assert (len(first.sent), len(second.sent)) == (1, 1)

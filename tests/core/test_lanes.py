@@ -1,0 +1,221 @@
+"""Lanes: one gateway's trouble stays its own, and apps take turns."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from fake_channel import FakeChannel
+from waypost.admission.candidate import Admitted
+from waypost.clock import MINUTE, SECOND
+from waypost.outbox import lane
+from waypost.plugin import AccountBlocked, Context, OutboundMessage, OutcomeUnknown, RateLimited, SendResult, Transient
+from waypost.store import gateways
+from world import TO, OpenWorld, Partner, World
+
+
+class Gate:
+    """A provider that answers only when the test lets it."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.inside = self.most = 0
+
+    async def __call__(self, ctx: Context, message: OutboundMessage) -> SendResult:
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        await self.open.wait()
+        self.inside -= 1
+        return SendResult()
+
+
+def number(n: int) -> str:
+    return f"+49170{n:07d}"
+
+
+async def test_a_hanging_gateway_delays_no_other(open_world: OpenWorld) -> None:
+    slow, quick = FakeChannel("slow"), FakeChannel("quick", channel="CHAT")
+    gate = Gate()
+    slow.on("*", gate)
+    world = await open_world(slow, quick)
+    partner = await world.partner()
+    await world.start()
+    held = [await world.accept(partner, number(n)) for n in range(40)]
+    await slow.called(32)
+    for n in range(5):
+        await world.status(await world.accept(partner, number(n), channel="CHAT"), "SENT")
+    assert gate.inside == 32
+    gate.open.set()
+    for admitted in held:
+        await world.status(admitted, "SENT")
+
+
+async def test_no_more_sends_are_under_way_than_allowed(world: World) -> None:
+    gate = Gate()
+    world.channel.on("*", gate)
+    gateway = await world.gateway(concurrency=3)
+    await world.rate(gateway)
+    partner = await world.partner(gateway)
+    await world.start()
+    sent = [await world.accept(partner, number(n)) for n in range(10)]
+    await world.channel.called(3)
+    await world.rest()
+    assert (gate.inside, len(world.channel.sent)) == (3, 3)
+    gate.open.set()
+    for admitted in sent:
+        await world.status(admitted, "SENT")
+    assert gate.most == 3
+
+
+async def test_one_apps_burst_does_not_hold_up_anothers_message(world: World) -> None:
+    gateway = await world.gateway(concurrency=4)
+    await world.rate(gateway)
+    loud, quiet = await world.partner(gateway), await world.partner(gateway)
+    for n in range(60):
+        await world.accept(loud, number(n))
+    await world.accept(quiet, number(999))
+    await world.start()
+    await world.channel.called(61)
+    place = [call.to for call in world.channel.sent].index(number(999))
+    assert place < 8
+
+
+async def test_an_app_whose_messages_must_wait_starves_nobody(world: World) -> None:
+    """With room for one send at a time, an app in backoff must not take every turn."""
+    gateway = await world.gateway(concurrency=1)
+    await world.rate(gateway)
+    partners = sorted([await world.partner(gateway), await world.partner(gateway)], key=lambda item: item.app.id)
+    waiting, due = partners
+    world.channel.on(TO, Transient())
+    await world.start()
+    await world.accept(waiting, TO)
+    await world.channel.called(1)
+    for n in range(3):
+        await world.status(await world.accept(due, number(n)), "SENT")
+
+
+async def test_throughput_is_limited_per_second(world: World) -> None:
+    gateway = await world.gateway(rate_per_second=5)
+    await world.rate(gateway)
+    partner = await world.partner(gateway)
+    for n in range(12):
+        await world.accept(partner, number(n))
+    await world.start()
+    sent = []
+    for _ in range(3):
+        await world.rest()
+        sent.append(len(world.channel.sent))
+        world.clock.advance(SECOND)
+    await world.channel.called(12)
+    assert sent == [5, 10, 12]
+
+
+async def test_a_paused_gateway_waits_and_a_resumed_one_goes_on(world: World) -> None:
+    partner = await world.partner()
+    await world.decide(lambda conn: gateways.set_status(conn, partner.gateway.id, "paused", "maintenance"))
+    await world.start()
+    admitted = await world.accept(partner)
+    await world.rest()
+    assert world.channel.sent == []
+    await world.decide(lambda conn: gateways.set_status(conn, partner.gateway.id, "active", ""))
+    await world.status(admitted, "SENT")
+
+
+async def test_a_gateway_made_while_the_node_runs_gets_a_lane(world: World) -> None:
+    await world.start()
+    partner = await world.partner()
+    await world.status(await world.accept(partner), "SENT")
+
+
+# ---- the breaker, in a lane
+
+
+async def break_open(world: World) -> tuple[Partner, list[Admitted]]:
+    partner = await world.partner()
+    world.channel.on("*", *[OutcomeUnknown()] * 10, SendResult())
+    for n in range(10):
+        await world.accept(partner, number(n))
+    await world.start()
+    await world.channel.called(10)
+    breaker = world.node.outbox.lanes[partner.gateway.id].breaker
+
+    async def is_open() -> bool:
+        return breaker.state == "open"
+
+    await world.until(is_open)
+    return partner, [await world.accept(partner, number(100 + n)) for n in range(3)]
+
+
+async def test_a_provider_that_fails_is_left_alone_then_probed(world: World) -> None:
+    _, waiting = await break_open(world)
+    await world.rest()
+    assert len(world.channel.sent) == 10
+    world.clock.advance(31 * SECOND)
+    for admitted in waiting:
+        await world.status(admitted, "SENT")
+
+
+async def test_a_probe_that_is_rate_limited_or_blocked_leaves_room_for_the_next(world: World) -> None:
+    partner, waiting = await break_open(world)
+    outcomes = iter([RateLimited(retry_after=1), AccountBlocked(), RateLimited(retry_after=1, scope="recipient")])
+
+    async def answer(ctx: Context, message: OutboundMessage) -> SendResult:
+        error = next(outcomes, None)
+        if error is not None:
+            raise error
+        return SendResult()
+
+    world.channel._outcomes["*"].clear()
+    world.channel.on("*", answer)
+    for _ in range(8):
+        world.clock.advance(MINUTE)
+        await world.rest()
+    for admitted in waiting:
+        await world.status(admitted, "SENT")
+    assert world.node.outbox.lanes[partner.gateway.id].breaker.state == "closed"
+
+
+async def test_a_probe_that_could_not_be_prepared_leaves_room_for_the_next(world: World) -> None:
+    partner, waiting = await break_open(world)
+    good = partner.gateway.secrets
+
+    def spoil(conn: object) -> None:
+        row = gateways.by_reference(conn, partner.gateway.id)  # type: ignore[arg-type]
+        assert row is not None
+        gateways.save(conn, gateways.resealed(row, "gone:bm90aGluZw=="))  # type: ignore[arg-type]
+
+    def mend(conn: object) -> None:
+        row = gateways.by_reference(conn, partner.gateway.id)  # type: ignore[arg-type]
+        assert row is not None
+        gateways.save(conn, gateways.resealed(row, good))  # type: ignore[arg-type]
+
+    await world.decide(spoil)
+    world.clock.advance(31 * SECOND)
+    await world.rest()
+    assert len(world.channel.sent) == 10
+    await world.decide(mend)
+    world.clock.advance(MINUTE)
+    for admitted in waiting:
+        await world.status(admitted, "SENT")
+
+
+@pytest.mark.parametrize("place", ["attempts.outbound", "steps.waiting_apps", "steps.begin_sending"])
+async def test_a_lane_survives_what_nobody_foresaw(world: World, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    partner = await world.partner()
+    faults = [AttributeError("bug")]
+    module, _, name = place.partition(".")
+    real = getattr(getattr(lane, module), name)
+
+    def once(*args: object) -> object:
+        if faults:
+            raise faults.pop()
+        return real(*args)
+
+    monkeypatch.setattr(getattr(lane, module), name, once)
+    await world.start()
+    first = await world.accept(partner)
+    await world.rest()
+    second = await world.accept(partner, number(2))
+    await world.status(second, "SENT")
+    world.clock.advance(2 * MINUTE)
+    await world.status(first, "SENT")
