@@ -1,0 +1,200 @@
+"""The promise: a channel that nobody here has heard of is installed and enabled, and everything works with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+from sqlalchemy import select
+from waypost.store.sqlite import SqliteDatabase
+from waypost.store.tables import inbound_message
+
+SCRIPT = Path(__file__).with_name("a_strangers_gateway.py")
+
+
+@dataclass
+class Running:
+    """The gateway's process, as a partner and its operator see it."""
+
+    process: subprocess.Popen[str]
+    database_url: str
+    log: Path
+    ready: dict[str, Any]
+
+    def post(self, path: str, body: Any, **headers: str) -> tuple[int, Any]:
+        return self.call(path, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})
+
+    def partner(self, **request: Any) -> tuple[int, Any]:
+        return self.post("/partner/message/send", {"request": request}, **{"x-api-key": self.ready["key"]})
+
+    def token(self, path: str, body: Any) -> tuple[int, Any]:
+        return self.post(path, body, Authorization=f"Bearer {self.ready['key']}")
+
+    def get(self, path: str) -> Any:
+        return self.call(path, None, {"x-api-key": self.ready["key"]})[1]
+
+    def call(self, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, Any]:
+        try:
+            with urlopen(Request(self.ready["url"] + path, body, headers), timeout=20) as answer:
+                text = answer.read().decode()
+                return answer.status, json.loads(text) if text else None
+        except HTTPError as error:
+            with error:
+                return error.code, json.loads(error.read())
+
+    def stop(self) -> dict[str, Any]:
+        """End it in order; return what the provider saw."""
+        out, _ = self.process.communicate(timeout=30)
+        assert self.process.returncode == 0, self.log.read_text()
+        last: dict[str, Any] = json.loads(out)
+        return last
+
+
+Run = Callable[..., Running]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    """Start a gateway whose Python finds what is installed in a folder."""
+    processes: list[subprocess.Popen[str]] = []
+    logs: list[IO[str]] = []
+
+    def start(folder: Path, plugin: str, skus: str, **environment: str) -> Running:
+        log = tmp_path / "log"
+        logs.append(log.open("w"))
+        url = f"sqlite:///{tmp_path}/waypost.db"
+        process = subprocess.Popen(
+            [sys.executable, str(SCRIPT), plugin, skus],
+            env={
+                **{name: value for name, value in os.environ.items() if not name.startswith("WAYPOST_")},
+                "PYTHONPATH": str(folder),
+                "WAYPOST_DATABASE_URL": url,
+                "WAYPOST_MASTER_KEY_FILE": str(tmp_path / "master.key"),
+                "WAYPOST_CHANNELS": plugin,
+                "WAYPOST_POLL": "0.05",
+                **environment,
+            },
+            cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=logs[-1], text=True,
+        )  # fmt: skip
+        processes.append(process)
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, log.read_text()
+        return Running(process, url, log, json.loads(line))
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+    for file in logs:
+        file.close()
+
+
+async def test_a_strangers_channel_goes_through_both_apis(installed: Callable[..., Path], run: Run) -> None:
+    gateway = run(installed("telegram"), "telegram", "message,action")
+
+    # It is listed where operators look.
+    [listed] = [item for item in gateway.ready["channels"] if item["id"] == "telegram"]
+    assert (listed["state"], listed["channel"], listed["distribution"]) == (
+        "loaded", "TELEGRAM", "waypost-telegram-example",
+    )  # fmt: skip
+    assert gateway.get("/readyz")["plugins"]["telegram"] == {"state": "loaded", "reason": ""}
+
+    # Partner API: a text, and the plugin's own kind, which no core code knows.
+    status, answer = gateway.partner(channel="TELEGRAM", to="5550001", content="Your order has shipped.")
+    assert (status, answer["data"]["status"], answer["data"]["cost"]) == (200, "SENT", 0.25), answer
+    poll = {"kind": "telegram.poll", "question": "Which colour?", "options": ["Red", "Blue"]}
+    status, answer = gateway.partner(channel="telegram", to="5550001", content=poll)
+    assert (status, answer["data"]["status"], answer["data"]["channel"]) == (200, "SENT", "TELEGRAM"), answer
+    shown = gateway.get(f"/partner/message/{answer['data']['messageId']}")["data"]
+    assert shown["settled"] is True
+
+    # The plugin's model and its price hook refuse before anything is held.
+    status, answer = gateway.partner(channel="TELEGRAM", to="5550001", content=poll | {"options": ["only one"]})
+    assert (status, answer["code"]) == (400, "VALIDATION_ERROR")
+    status, answer = gateway.partner(channel="TELEGRAM", to="ada lovelace", content="Hi")
+    assert (status, answer["code"]) == (400, "VALIDATION_ERROR")
+
+    # Token API: a route of its own, for the text and for the plugin's kind.
+    status, answer = gateway.token("/api/send-telegram.php", {"to": "5550002", "text": "Hi"})
+    assert (status, answer["status"]) in ((200, "queued"), (200, "sent")), answer
+    own = {"question": "Red?", "options": ["Yes", "No"]}
+    body = {"to": "5550002", "type": "telegram.poll", "telegram.poll": own}
+    status, answer = gateway.token("/api/send-telegram.php", body)
+    assert status == 200, answer
+
+    # Refused by the provider: nothing is charged.
+    status, answer = gateway.partner(channel="TELEGRAM", to="900000012", content="Hi")
+    assert (status, answer["data"]["status"], answer["data"]["cost"]) == (200, "FAILED", 0), answer
+    shown = gateway.get(f"/partner/message/{answer['data']['messageId']}")["data"]
+    assert shown["error"]["code"] == "OPTED_OUT"
+
+    # The ledger: four messages were captured, nothing is held any more.
+    wait_for(lambda: gateway.get("/partner/balance")["data"]["held"] == 0)
+    balance = gateway.get("/partner/balance")["data"]
+    assert (balance["balance"], balance["available"], balance["held"]) == (9, 9, 0)
+
+    # A webhook of the provider's, signed and forged.
+    webhook = gateway.ready["webhook"]
+    path = webhook["url"].removeprefix(gateway.ready["url"])
+    assert gateway.call(path, webhook["body"].encode(), webhook["headers"])[0] == 200
+    assert gateway.call(path, webhook["body"].encode(), webhook["headers"])[0] == 200
+    status = forged(gateway, path, webhook["body"].encode())
+    assert status == 401
+
+    seen = gateway.stop()
+    assert [entry["method"] for entry in seen["journal"]].count("sendPoll") == 2
+    assert len(seen["journal"]) == 5
+    database = SqliteDatabase.open(gateway.database_url)
+    rows = await database.read(lambda conn: conn.execute(select(inbound_message)).all())
+    await database.close()
+    [row] = rows
+    assert (row.channel, json.loads(row.content)["body"]) == ("TELEGRAM", "What colours are there?")
+    assert row.app_id is not None
+
+    logged = gateway.log.read_text()
+    assert "messages.accepted" in logged
+    for word in (*gateway.ready["secrets"], gateway.ready["key"], "5550001", "Which colour", "What colours"):
+        assert word not in logged
+
+
+def forged(gateway: Running, path: str, body: bytes) -> int:
+    request = Request(gateway.ready["url"] + path, body, {"X-Telegram-Bot-Api-Secret-Token": "guess"})
+    with pytest.raises(HTTPError) as raised:
+        urlopen(request, timeout=20)
+    with raised.value:
+        return raised.value.code
+
+
+def wait_for(holds: Callable[[], bool], seconds: float = 10) -> None:
+    import time
+
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, "it never came true"
+        time.sleep(0.02)
+
+
+def test_without_its_wheel_the_channel_is_not_there(installed: Callable[..., Path], tmp_path: Path) -> None:
+    """The proof is worth something only if the workspace itself does not provide the plugin."""
+    code = "from waypost.host.loader import load_channels; r = load_channels(['telegram'])['telegram']; print(r.state)"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    without = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    with_it = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**environment, "PYTHONPATH": str(installed("telegram"))},
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert (without.stdout.strip(), with_it.stdout.strip()) == ("failed", "loaded")
