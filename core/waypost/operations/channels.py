@@ -18,9 +18,6 @@ async def list_all(operator: Operator) -> list[dict[str, Any]]:
 def shown(record: PluginRecord) -> dict[str, Any]:
     """A plugin as it is shown."""
     info = record.plugin.info if record.plugin else None
-    reason = record.reason
-    if record.state == "disabled" and not reason:
-        reason = "not named in WAYPOST_CHANNELS"
     return {
         "id": record.id,
         "channel": info.channel if info else None,
@@ -28,7 +25,7 @@ def shown(record: PluginRecord) -> dict[str, Any]:
         "distribution": record.distribution,
         "version": record.version,
         "state": record.state,
-        "reason": reason,
+        "reason": record.reason,
         "hooks": sorted(record.hooks),
         "features": sorted(info.features) if info else [],
         "content": sorted(info.content_kinds) if info else [],

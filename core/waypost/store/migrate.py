@@ -8,7 +8,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
+
+#: Names our advisory lock on PostgreSQL.
+_LOCK = 0x7761_7970
 
 _FOLDER = Path(__file__).parent / "migrations"
 
@@ -21,7 +24,9 @@ def _config(connection: Connection | None = None) -> Config:
 
 
 def upgrade(connection: Connection) -> None:
-    """Bring the schema to this release, inside the connection's transaction."""
+    """Bring the schema to this release, inside the connection's transaction; one process at a time."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     command.upgrade(_config(connection), "head")
 
 

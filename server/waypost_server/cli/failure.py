@@ -1,0 +1,84 @@
+"""Failures: whatever goes wrong becomes one sentence and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import typer
+
+REFUSED = 1
+NOT_UNDERSTOOD = 2
+INTERRUPTED = 130
+
+#: Typer brings its own click and does not export the root of its errors.
+_UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+
+class CommandError(Exception):
+    """The command cannot be done; the message says why and what to do."""
+
+
+def run_safely(arguments: Sequence[str]) -> int:
+    """Run the command line and return its exit code."""
+    from waypost_server.cli.commands import waypost
+
+    try:
+        answer = typer.main.get_command(waypost).main(list(arguments), prog_name="waypost", standalone_mode=False)
+    except _UsageError as error:
+        return _not_understood(error)
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return REFUSED
+    except Exception as error:  # noqa: BLE001 - nobody is to see a traceback who has not asked for one
+        if os.environ.get("WAYPOST_DEBUG") == "1":
+            traceback.print_exc()
+        _say(_sentence(error))
+        return REFUSED
+    return answer if isinstance(answer, int) else 0
+
+
+def _not_understood(error: Exception) -> int:
+    message = getattr(error, "format_message", lambda: str(error))()
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stdout.write(message)  # nothing where rich has printed the help already
+    else:
+        hint = f" See `{context.command_path} --help`." if context is not None else ""
+        _say(message + ("" if message.endswith((".", "?", "!")) else ".") + hint)
+    return NOT_UNDERSTOOD
+
+
+def _sentence(error: Exception) -> str:
+    from pydantic import ValidationError
+    from waypost.node import SchemaMismatchError
+    from waypost.operations import OperationError
+    from waypost.store.database import StoreUnavailableError
+    from waypost.vault import VaultError
+
+    from waypost_server.serve import ServeError
+
+    if isinstance(error, CommandError | OperationError | ServeError | VaultError | SchemaMismatchError):
+        return str(error)
+    if isinstance(error, StoreUnavailableError):
+        return f"The database cannot be used just now: {error}."
+    if isinstance(error, ValidationError):
+        return _configuration(error)
+    return f"Something unexpected failed ({type(error).__name__}); set WAYPOST_DEBUG=1 to see where, and report it."
+
+
+def _configuration(error: Exception) -> str:
+    from pydantic import ValidationError
+
+    assert isinstance(error, ValidationError)
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    field = str(first["loc"][0]) if first["loc"] else "configuration"
+    return f"The configuration is wrong at WAYPOST_{field.upper()} (or {field} in waypost.toml): {first['msg']}."
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(" ".join(sentence.split()) + "\n")

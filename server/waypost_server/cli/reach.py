@@ -1,0 +1,126 @@
+"""Reaching the deployment: through the node that serves a SQLite file where one does, else through the database."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import os
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+from waypost_server.cli.failure import CommandError
+from waypost_server.node_lock import NodeLock, database_path, short_path, socket_path
+
+if TYPE_CHECKING:
+    from waypost.config import Config
+
+#: How long a command waits for a node that is just starting or stopping, in seconds.
+PATIENCE = 15.0
+#: How long an operation may take on a node, in seconds.
+SLOWEST = 120.0
+#: Operations that look at plugins; only for these are the enabled ones imported.
+_WITH_PLUGINS = ("gateways.", "provider-apps.", "channels.", "webhooks.", "doctor")
+
+
+def load_config(**overrides: Any) -> Config:
+    """The deployment's configuration. Raises `CommandError` or pydantic's `ValidationError`."""
+    import tomllib
+
+    from pydantic_settings import SettingsError
+    from waypost.config import Config
+
+    try:
+        return Config(**{name: value for name, value in overrides.items() if value is not None})
+    except tomllib.TOMLDecodeError as error:
+        raise CommandError(f"waypost.toml is not TOML: {error}.") from error
+    except SettingsError as error:
+        raise CommandError(f"The configuration is wrong: {error}.") from error
+
+
+def actor() -> str:
+    """Who asks, for the audit log."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return f"cli:uid {os.getuid()}"
+
+
+def ask(operation: str, **arguments: Any) -> Any:
+    """Do an operation on this deployment and return its answer; arguments that are None are left out."""
+    config = load_config()
+    given = {name: value for name, value in arguments.items() if value is not None}
+    if not config.database_url.startswith("sqlite"):
+        return asyncio.run(_directly(config, operation, given))
+    path = database_path(config.database_url)
+    if not path.exists():
+        raise CommandError(f"There is no database at {path}; make one with `waypost db upgrade` or `waypost serve`.")
+    lock = NodeLock(config.database_url)
+    until = time.monotonic() + PATIENCE
+    while not lock.share():
+        answer = _through_node(config, operation, given)
+        if answer is not None:
+            return _unpacked(answer)
+        if time.monotonic() > until:
+            raise CommandError(
+                f"Process {lock.holder()} serves {path} and does not answer; look at it, then try again."
+            )
+        time.sleep(0.1)
+    try:
+        return asyncio.run(_directly(config, operation, given))
+    finally:
+        lock.release()
+
+
+def _through_node(config: Config, operation: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
+    """The node's answer; None while nobody listens."""
+    request = json.dumps({"operation": operation, "arguments": arguments, "actor": actor()}).encode() + b"\n"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(SLOWEST)
+        try:
+            with short_path(socket_path(config.database_url)) as path:
+                connection.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        except PermissionError as error:
+            raise CommandError("The node belongs to another user; run this command as that user.") from error
+        try:
+            connection.sendall(request)
+            with connection.makefile("rb") as stream:
+                line = stream.readline()
+        except TimeoutError as error:
+            raise CommandError(f"The node did not answer within {SLOWEST:g} s; look at its log.") from error
+        except ConnectionError as error:
+            raise CommandError("The node broke off; look whether it was done before you try again.") from error
+    if not line:
+        raise CommandError("The node broke off; look whether it was done before you try again.")
+    answer: dict[str, Any] = json.loads(line)
+    return answer
+
+
+def _unpacked(answer: dict[str, Any]) -> Any:
+    if "error" in answer:
+        raise CommandError(answer["error"]["message"])
+    return answer["result"]
+
+
+async def _directly(config: Config, operation: str, arguments: dict[str, Any]) -> Any:
+    from waypost.host.loader import load_channels
+    from waypost.node import SchemaMismatchError
+    from waypost.operations import Operator, call
+    from waypost.store import migrate
+    from waypost.store.database import open_database
+    from waypost.vault import Vault
+
+    database = await open_database(config.database_url)
+    try:
+        if operation != "doctor" and await database.read(migrate.current_revision) != migrate.wanted_revision():
+            raise SchemaMismatchError
+        vault = Vault.open([key.get_secret_value() for key in config.master_keys], config.master_key_file)
+        wanted = operation.startswith(_WITH_PLUGINS)
+        records = load_channels(config.channels, pinned=config.channel_distributions) if wanted else {}
+        operator = Operator(database=database, vault=vault, records=records, config=config, actor=actor())
+        return await call(operator, operation, arguments)
+    finally:
+        await database.close()

@@ -1,0 +1,140 @@
+"""Running a node: open, listen, work, and on a signal stop in order."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+from aiohttp import web
+from waypost.config import Config
+from waypost.node import Node, Role
+from waypost.store import migrate
+from waypost.store.database import open_database
+
+from waypost_server.admin_socket import AdminSocket
+from waypost_server.app import build_app
+from waypost_server.node_lock import NodeLock, database_path, socket_path
+
+#: How long requests under way may still take once a node stops, in seconds; a send may wait for its verdict.
+DRAIN = 35.0
+#: How long a starting node waits for commands that work on its database, in seconds.
+PATIENCE = 5.0
+
+
+class ServeError(Exception):
+    """A node cannot serve; the message says why and what to do."""
+
+
+def run(config: Config, role: Role, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT, under uvloop where it is installed. Raises `ServeError`."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_until_signal(config, role, announce))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def _until_signal(config: Config, role: Role, announce: Callable[[str], None]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def ask_to_stop() -> None:
+        stop.set()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)  # a second signal does not wait
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ask_to_stop)
+    await serve(config, role, stop, announce)
+
+
+async def serve(config: Config, role: Role, stop: asyncio.Event, announce: Callable[[str], None]) -> None:
+    """Serve until `stop` is set; `announce` is told the URL once requests are answered."""
+    async with AsyncExitStack() as stack:
+        is_sqlite = config.database_url.startswith("sqlite")
+        if is_sqlite:
+            if role != "all":
+                raise ServeError("SQLite serves one process; use --role all, or PostgreSQL for several nodes.")
+            stack.callback(_lock(config.database_url).release)
+        listener = listen(config.host, config.port)
+        stack.callback(listener.close)
+        await initialise(config.database_url)
+        node = await Node.open(config, role, alone=is_sqlite)
+        stack.push_async_callback(node.stop)
+        await node.start()
+        if is_sqlite:
+            admin = AdminSocket(node, socket_path(config.database_url))
+            await admin.start()
+            stack.push_async_callback(admin.stop)
+        stack.push_async_callback(await answer(node, listener))
+        announce(f"http://{_shown(listener)}")
+        await stop.wait()
+        node.ready = False
+
+
+async def answer(node: Node, listener: socket.socket) -> Callable[[], Awaitable[None]]:
+    """Answer HTTP requests on a listening socket; return how to stop, which lets those under way finish."""
+    runner = web.AppRunner(
+        build_app(node), access_log=None, shutdown_timeout=DRAIN, keepalive_timeout=75, auto_decompress=False
+    )
+    await runner.setup()
+    await web.SockSite(runner, listener, backlog=1024).start()
+    return runner.cleanup
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises `ServeError` where the address is taken or not ours."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ServeError(f"The host {host} is not known here; give an address of this machine with --host.") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(1024)
+        listener.setblocking(False)  # noqa: FBT003 - the standard library's own
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ServeError(
+                f"Port {port} on {host} is taken by another program; choose another with --port."
+            ) from error
+        raise ServeError(f"Port {port} on {host} cannot be opened ({error.strerror}); choose another.") from error
+    return listener
+
+
+async def initialise(url: str) -> bool:
+    """Give an empty database this release's schema; leave any other as it is. Say whether it was empty."""
+    database = await open_database(url)
+    try:
+        if await database.read(migrate.current_revision) is not None:
+            return False
+        await database.write(migrate.upgrade)
+        return True
+    finally:
+        await database.close()
+
+
+def _lock(url: str) -> NodeLock:
+    lock = NodeLock(url)
+    if not lock.take(patience=PATIENCE):
+        holder = f" (process {lock.holder()})" if lock.holder() else ""
+        raise ServeError(
+            f"Another node{holder} already serves {database_path(url)}; stop it first, or use PostgreSQL for several."
+        )
+    return lock
+
+
+def _shown(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
