@@ -21,8 +21,9 @@ from waypost.plugin.settings import split_secrets
 from waypost.plugin.simulator import Simulator
 from waypost.store.database import Database
 from waypost.store.gateways import Gateway
-from waypost.store.tables import metadata
+from waypost.store.tables import message, metadata
 from waypost.vault import Vault, new_key
+from waypost.verdicts import PENDING
 from waypost_server.app import build_app
 from world import Partner, World
 
@@ -90,7 +91,7 @@ class Deployment(World):
         found.closing = AsyncExitStack()
         # Client first, then simulators, whose receipts would find nobody, then the server, and the node last.
         found.closing.push_async_callback(node.stop)
-        runner = web.AppRunner(build_app(node), access_log=None, shutdown_timeout=0.1)
+        runner = web.AppRunner(build_app(node), access_log=None, shutdown_timeout=0.1, auto_decompress=False)
         await runner.setup()
         found.closing.push_async_callback(runner.cleanup)
         await web.SockSite(runner, listening).start()
@@ -178,7 +179,10 @@ class Deployment(World):
     # ---- what became of it
 
     async def settle(self) -> None:
-        """Wait until every receipt under way is applied."""
+        """Wait until every message has its provider's verdict and every receipt under way is applied."""
+        while pending := await self.database.read(_pending):
+            for message_id in pending:
+                await self.node.verdicts.wait(message_id, 0.1)
         for simulator in self.simulators.values():
             await simulator.settle()
         await self.node.inbox.drain()
@@ -193,6 +197,11 @@ class Deployment(World):
             }
 
         return await self.database.read(count)
+
+
+def _pending(conn: Connection) -> list[str]:
+    found = conn.execute(select(message.c.id).where(message.c.status.in_(PENDING)))
+    return [row[0] for row in found]
 
 
 def _names(headers: Mapping[str, str]) -> dict[str, str]:

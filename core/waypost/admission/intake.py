@@ -203,8 +203,10 @@ class Intake:
 
     def _address(self, caller: Principal, leg: _Leg, directory: Directory) -> Address:
         """The recipient in normal form, by the first plugin that serves this channel for the app."""
+        routed = False
         for route in directory.routes.get((caller.app_id, leg.channel), ()):
             for gateway in directory.route_gateways(route, caller.mode):
+                routed = True
                 plugin = self._accounts.plugin(gateway)
                 if plugin is None:
                     continue
@@ -214,7 +216,7 @@ class Intake:
                     raise ValidationFailed(f"to: {error.detail}") from error
                 except PluginFaultError as error:
                     raise Unavailable("The channel is out of order; try again later.") from error
-        if any(directory.routes.get((caller.app_id, leg.channel), ())):
+        if routed:
             raise Unavailable("The channel is not served just now; try again later.", retry_after=30)
         served = self._accounts.channels
         if leg.channel not in served:
