@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
+from gateway_process import Running
 
+SCRIPT = Path(__file__).with_name("a_strangers_gateway.py")
 EXAMPLES = Path(__file__).parents[2] / "examples"
 Installed = Callable[..., Path]
+Run = Callable[..., Running]
 
 
 def pip(*arguments: str | Path) -> None:
@@ -47,3 +52,41 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
         return folder
 
     return install
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    """Start a gateway whose Python finds what is installed in a folder."""
+    processes: list[subprocess.Popen[str]] = []
+    logs: list[IO[str]] = []
+
+    def start(folder: Path, plugin: str, skus: str, **environment: str) -> Running:
+        log = tmp_path / "log"
+        logs.append(log.open("w"))
+        url = f"sqlite:///{tmp_path}/waypost.db"
+        process = subprocess.Popen(
+            [sys.executable, str(SCRIPT), plugin, skus],
+            env={
+                **{name: value for name, value in os.environ.items() if not name.startswith("WAYPOST_")},
+                "PYTHONPATH": str(folder),
+                "WAYPOST_DATABASE_URL": url,
+                "WAYPOST_MASTER_KEY_FILE": str(tmp_path / "master.key"),
+                "WAYPOST_CHANNELS": plugin,
+                "WAYPOST_POLL": "0.05",
+                **environment,
+            },
+            cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=logs[-1], text=True,
+        )  # fmt: skip
+        processes.append(process)
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, log.read_text()
+        return Running(process, url, log, json.loads(line))
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+    for file in logs:
+        file.close()

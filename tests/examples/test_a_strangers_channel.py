@@ -6,98 +6,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+from gateway_process import Running
 from sqlalchemy import select
 from waypost.store.sqlite import SqliteDatabase
 from waypost.store.tables import inbound_message
 
-SCRIPT = Path(__file__).with_name("a_strangers_gateway.py")
-
-
-@dataclass
-class Running:
-    """The gateway's process, as a partner and its operator see it."""
-
-    process: subprocess.Popen[str]
-    database_url: str
-    log: Path
-    ready: dict[str, Any]
-
-    def post(self, path: str, body: Any, **headers: str) -> tuple[int, Any]:
-        return self.call(path, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})
-
-    def partner(self, **request: Any) -> tuple[int, Any]:
-        return self.post("/partner/message/send", {"request": request}, **{"x-api-key": self.ready["key"]})
-
-    def token(self, path: str, body: Any) -> tuple[int, Any]:
-        return self.post(path, body, Authorization=f"Bearer {self.ready['key']}")
-
-    def get(self, path: str) -> Any:
-        return self.call(path, None, {"x-api-key": self.ready["key"]})[1]
-
-    def call(self, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, Any]:
-        try:
-            with urlopen(Request(self.ready["url"] + path, body, headers), timeout=20) as answer:
-                text = answer.read().decode()
-                return answer.status, json.loads(text) if text else None
-        except HTTPError as error:
-            with error:
-                return error.code, json.loads(error.read())
-
-    def stop(self) -> dict[str, Any]:
-        """End it in order; return what the provider saw."""
-        out, _ = self.process.communicate(timeout=30)
-        assert self.process.returncode == 0, self.log.read_text()
-        last: dict[str, Any] = json.loads(out)
-        return last
-
-
 Run = Callable[..., Running]
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
-    """Start a gateway whose Python finds what is installed in a folder."""
-    processes: list[subprocess.Popen[str]] = []
-    logs: list[IO[str]] = []
-
-    def start(folder: Path, plugin: str, skus: str, **environment: str) -> Running:
-        log = tmp_path / "log"
-        logs.append(log.open("w"))
-        url = f"sqlite:///{tmp_path}/waypost.db"
-        process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), plugin, skus],
-            env={
-                **{name: value for name, value in os.environ.items() if not name.startswith("WAYPOST_")},
-                "PYTHONPATH": str(folder),
-                "WAYPOST_DATABASE_URL": url,
-                "WAYPOST_MASTER_KEY_FILE": str(tmp_path / "master.key"),
-                "WAYPOST_CHANNELS": plugin,
-                "WAYPOST_POLL": "0.05",
-                **environment,
-            },
-            cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=logs[-1], text=True,
-        )  # fmt: skip
-        processes.append(process)
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line, log.read_text()
-        return Running(process, url, log, json.loads(line))
-
-    yield start
-    for process in processes:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-    for file in logs:
-        file.close()
 
 
 async def test_a_strangers_channel_goes_through_both_apis(installed: Callable[..., Path], run: Run) -> None:
