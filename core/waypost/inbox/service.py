@@ -144,6 +144,8 @@ class Inbox:
                 await self.tend_once()
             except StoreUnavailableError as error:
                 _LOG.error("inbox.store_unavailable", problem=str(error))
+            except Exception:  # noqa: BLE001 - parked receipts must be tried again, whatever one of them did
+                _LOG.exception("inbox.fault")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), self._poll * 5)
 

@@ -160,6 +160,8 @@ class Outbox:
                 again = await self.sweep_once()
             except StoreUnavailableError as error:
                 _LOG.error("sweeper.store_unavailable", problem=str(error))
+            except Exception:  # noqa: BLE001 - without a sweeper nothing would expire, resolve or settle any more
+                _LOG.exception("sweeper.fault")
             if not again and not self._stopping:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake_sweeper.wait(), self._poll)
