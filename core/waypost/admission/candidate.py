@@ -12,14 +12,14 @@ from waypost.store.messages import Message
 from waypost.store.steps import Step
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Candidate:
     """A routed and priced message with its rows, ready to be written."""
 
     principal: Principal
     message: Message
-    steps: tuple[Step, ...]
-    holds: tuple[Move, ...]
+    steps: list[Step]
+    holds: list[Move]
     first_event: Evidence
     idempotency_key: str | None
     fingerprint: str

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from waypost.access import Principal, digest, principal, standing_refusal
 from waypost.admission.admit import admit
 from waypost.admission.candidate import Admitted, Candidate, Verdict
-from waypost.admission.intake import WINDOW_FEATURE, History, Intake
+from waypost.admission.intake import History, Intake
 from waypost.admission.request import SendRequest
+from waypost.admission.ways import WINDOW_FEATURE
 from waypost.clock import SECOND, Clock
 from waypost.host.accounts import Accounts
 from waypost.log import logger
@@ -52,7 +54,9 @@ class Desk:
         self._admitted = admitted
         self._intake = Intake(accounts, clock, validity)
         self._lane: GroupCommit[Candidate, Verdict] = GroupCommit(database, admit, committed=self._committed)
-        self._remembered: dict[str, tuple[Standing, int]] = {}
+        self._remembered: dict[str, tuple[Principal, int]] = {}
+        self._windowed_of = -1
+        self._any_windowed = False
 
     async def drain(self) -> None:
         """Wait until everything submitted is decided."""
@@ -70,10 +74,10 @@ class Desk:
             standing = await self._database.read(lambda conn: keys.standing_by_digest(conn, key_digest))
         except StoreUnavailableError as error:
             raise Unavailable(retry_after=1) from error
-        if standing is not None:
+        if standing is not None and standing_refusal(standing, self._clock.now()) is None:
             if len(self._remembered) >= REMEMBERED:
                 self._remembered.pop(next(iter(self._remembered)))
-            self._remembered[key_digest] = (standing, self._clock.now())
+            self._remembered[key_digest] = (principal(standing), self._clock.now())
         return standing
 
     def _principal(self, standing: Standing | None) -> Principal:
@@ -83,12 +87,12 @@ class Desk:
         assert standing is not None
         return principal(standing)
 
-    async def _remembered_principal(self, key_digest: str) -> tuple[Principal, bool]:
-        """The caller, and whether that was from memory."""
+    def _recall(self, key_digest: str) -> Principal | None:
+        """The caller from memory. An expiry or a revocation since then is found by the admitting transaction."""
         known = self._remembered.get(key_digest)
-        if known is not None and self._clock.now() - known[1] < REMEMBER_FOR:
-            return self._principal(known[0]), True
-        return self._principal(await self._standing(key_digest)), False
+        if known is None or self._clock.now() - known[1] >= REMEMBER_FOR:
+            return None
+        return known[0]
 
     # ---- what they want
 
@@ -104,19 +108,19 @@ class Desk:
             raise
 
     async def _accept(self, key_digest: str, read: Callable[[], SendRequest]) -> Admitted:
-        caller, from_memory = await self._remembered_principal(key_digest)
+        remembered = self._recall(key_digest)
+        caller = remembered or self._principal(await self._standing(key_digest))
         try:
             request = read()
             directory = self._directory()
-            candidate = self._intake.prepare(
-                caller, request, directory, await self._history(caller, request, directory)
-            )
+            history = await self._history(caller, request, directory) if self._windowed(directory) else {}
+            candidate = self._intake.prepare(caller, request, directory, history)
         except Refusal:
-            if from_memory:  # the key may have been revoked meanwhile; then that is the answer
+            if remembered is not None:  # the key may have been revoked meanwhile; then that is the answer
                 self._principal(await self._standing(key_digest))
             raise
         try:
-            verdict = await self._lane.submit(candidate)
+            verdict = await self._lane.enqueue(candidate)
         except StoreUnavailableError as error:
             raise Unavailable(retry_after=1) from error
         if isinstance(verdict, Refusal):
@@ -146,6 +150,14 @@ class Desk:
         except StoreUnavailableError as error:
             raise Unavailable(retry_after=1) from error
 
+    def _windowed(self, directory: Directory) -> bool:
+        """Whether any gateway's plugin asks for the recipient's history; remembered for each directory."""
+        if self._windowed_of != directory.revision:
+            plugins = (self._accounts.plugin(gateway) for gateway in directory.gateways.values())
+            self._any_windowed = any(plugin and WINDOW_FEATURE in plugin.info.features for plugin in plugins)
+            self._windowed_of = directory.revision
+        return self._any_windowed
+
     def _committed(self, items: Sequence[Candidate], verdicts: Sequence[Verdict]) -> None:
         admitted = [
             item
@@ -155,8 +167,8 @@ class Desk:
         self._metrics.batches.observe(len(items))
         if not admitted:
             return
-        for item in admitted:
-            self._metrics.accepted.labels(item.message.channel).inc()
+        for channel, count in Counter(item.message.channel for item in admitted).items():
+            self._metrics.accepted.labels(channel).inc(count)
         _LOG.info(
             "messages.accepted",
             messages=[[item.message.request_id, item.message.id, item.message.org_id] for item in admitted],

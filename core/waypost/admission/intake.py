@@ -14,25 +14,25 @@ from pydantic import BaseModel, ValidationError
 from waypost.access import Principal
 from waypost.admission.candidate import Candidate
 from waypost.admission.request import FallbackRequest, SendRequest
+from waypost.admission.ways import Way, Ways
 from waypost.clock import SECOND, Clock
-from waypost.credit import Move, move
-from waypost.host.accounts import Accounts, CredentialsUnusableError, OpenAccount
+from waypost.credit import move
+from waypost.host.accounts import Accounts
 from waypost.host.dispatch import PluginFaultError
 from waypost.ids import new_id
 from waypost.lifecycle.evidence import Evidence, core_key
+from waypost.lifecycle.settlement import PricedLine
 from waypost.plugin.content import Content
 from waypost.plugin.errors import InvalidRecipient, Permanent
 from waypost.plugin.types import Address, Micros, OutboundMessage
 from waypost.rates import RateCard
 from waypost.refusals import (
     ChannelConfigNotFound,
-    ChannelCredentialsNotFound,
     Refusal,
     Unavailable,
     ValidationFailed,
 )
 from waypost.routing import Directory
-from waypost.store.gateways import Gateway
 from waypost.store.inbound import SINCE
 from waypost.store.messages import Message
 from waypost.store.steps import Choice, Step, dump_choices
@@ -42,18 +42,20 @@ from waypost.store.steps import Choice, Step, dump_choices
 History = Mapping[tuple[str, str], int]
 #: The names of fields that may be told back; any other is the partner's own text.
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
-#: A plugin with this feature gets the recipient's last inbound message in its context.
-WINDOW_FEATURE = "service_window"
 
 
-@dataclass(frozen=True, slots=True)
+_FIRST = core_key(1, 0, "queued")
+_NO_EXTRAS = '{"options":{},"reply_to":null,"validity":null}'
+
+
+@dataclass(slots=True)
 class _Priced:
     """One leg, routed and priced."""
 
     channel: str
     address: Address
     content: Content
-    choices: tuple[Choice, ...]
+    choices: list[Choice]
 
     @property
     def hold(self) -> int:
@@ -65,6 +67,7 @@ class Intake:
 
     def __init__(self, accounts: Accounts, clock: Clock, default_validity: int) -> None:
         self._accounts = accounts
+        self.ways = Ways(accounts)
         self._clock = clock
         self._default_validity = default_validity
 
@@ -72,9 +75,8 @@ class Intake:
         """Make the candidate. Raises a `Refusal` for everything that must not cost credit."""
         now = self._clock.now()
         legs = [self._leg(caller, request, _Leg.first(request), directory, history, now)]
-        legs.extend(
-            self._leg(caller, request, _Leg.later(request, item), directory, history, now) for item in request.fallback
-        )
+        for item in request.fallback:
+            legs.append(self._leg(caller, request, _Leg.later(request, item), directory, history, now))
         return self._candidate(caller, request, legs, now)
 
     def _candidate(self, caller: Principal, request: SendRequest, legs: Sequence[_Priced], now: int) -> Candidate:
@@ -94,9 +96,7 @@ class Intake:
             addresses=orjson.dumps([[first.address.kind, first.address.value]]).decode(),
             sender=request.sender,
             content=_dump(first.content),
-            options=orjson.dumps(
-                {"options": dict(request.options), "reply_to": request.reply_to, "validity": request.validity}
-            ).decode(),
+            options=_extras(request),
             currency=caller.currency,
             held=sum(holds),
             mode=caller.mode,
@@ -105,18 +105,17 @@ class Intake:
             updated_at=now,
             deadline=deadline,
         )
-        steps = tuple(
-            self._step(message, number, leg, hold, request.fallback[number - 2] if number > 1 else None)
-            for number, (leg, hold) in enumerate(zip(legs, holds, strict=True), 1)
-        )
-        moves: tuple[Move, ...] = tuple(
+        steps = [self._step(message, 1, first, holds[0], None)]
+        for number, fallback in enumerate(request.fallback, 2):
+            steps.append(self._step(message, number, legs[number - 1], holds[number - 1], fallback))
+        moves = [
             move("hold", caller.org_id, step.held, now, message_id=message_id, step_no=step.step_no)
             for step in steps
             if step.held
-        )
+        ]
         queued = Evidence(
             message_id=message_id,
-            key=core_key(1, 0, "queued"),
+            key=_FIRST,
             step_no=1,
             attempt=0,
             kind="queued",
@@ -163,26 +162,22 @@ class Intake:
     # ---- one leg
 
     def _leg(
-        self,
-        caller: Principal,
-        request: SendRequest,
-        leg: _Leg,
-        directory: Directory,
-        history: History,
-        now: int,
+        self, caller: Principal, request: SendRequest, leg: _Leg, directory: Directory, history: History, now: int
     ) -> _Priced:
-        address = self._address(caller, leg, directory)
+        channel = self.ways.of(caller.app_id, leg.channel, caller.mode, directory)
+        try:
+            address = channel.parser.parse_address(leg.to)
+        except InvalidRecipient as error:
+            raise ValidationFailed(f"to: {error.detail}") from error
+        except PluginFaultError as error:
+            raise Unavailable("The channel is out of order; try again later.") from error
         destination = address.value.lstrip("+")
-        route = directory.route(caller.app_id, leg.channel, destination)
-        gateways = directory.route_gateways(route, caller.mode) if route else []
-        if route is None or not gateways:
-            raise ChannelConfigNotFound
-        opened = self._usable(gateways, directory)
-        content = _content(opened, leg.content)
+        ways = channel.to(destination)
+        content = _content(ways, leg.content)
         choices: list[Choice] = []
         problems: list[Refusal] = []
-        for account in opened:
-            sender = leg.sender or route.sender or (account.gateway.senders[0] if account.gateway.senders else None)
+        for way in ways:
+            sender = leg.sender or way.sender
             message = OutboundMessage(
                 channel=leg.channel,
                 recipient=(address,),
@@ -192,73 +187,30 @@ class Intake:
                 validity=request.validity,
                 options=request.options,
             )
-            priced = self._price(account, message, caller, destination, directory, history, now)
+            priced = self._price(way, message, caller, destination, history, now)
             if isinstance(priced, Refusal):
                 problems.append(priced)
             else:
-                choices.append(Choice(account.gateway.id, sender, priced))
+                choices.append(Choice(way.opened.gateway.id, sender, priced))
         if not choices:
             raise problems[0]
-        return _Priced(leg.channel, address, content, tuple(choices))
-
-    def _address(self, caller: Principal, leg: _Leg, directory: Directory) -> Address:
-        """The recipient in normal form, by the first plugin that serves this channel for the app."""
-        routed = False
-        for route in directory.routes.get((caller.app_id, leg.channel), ()):
-            for gateway in directory.route_gateways(route, caller.mode):
-                routed = True
-                plugin = self._accounts.plugin(gateway)
-                if plugin is None:
-                    continue
-                try:
-                    return plugin.parse_address(leg.to)
-                except InvalidRecipient as error:
-                    raise ValidationFailed(f"to: {error.detail}") from error
-                except PluginFaultError as error:
-                    raise Unavailable("The channel is out of order; try again later.") from error
-        if routed:
-            raise Unavailable("The channel is not served just now; try again later.", retry_after=30)
-        served = self._accounts.channels
-        if leg.channel not in served:
-            raise ValidationFailed(f"channel: this deployment serves {', '.join(sorted(served)) or 'none'}")
-        raise ChannelConfigNotFound
-
-    def _usable(self, gateways: Sequence[Gateway], directory: Directory) -> list[OpenAccount]:
-        opened: list[OpenAccount] = []
-        problem: CredentialsUnusableError | None = None
-        for gateway in gateways:
-            app = directory.provider_apps.get(gateway.provider_app_id or "")
-            try:
-                opened.append(self._accounts.account(gateway, app))
-            except CredentialsUnusableError as error:
-                problem = error
-        if not opened:
-            raise ChannelCredentialsNotFound from problem
-        return opened
+        return _Priced(leg.channel, address, content, choices)
 
     def _price(
-        self,
-        account: OpenAccount,
-        message: OutboundMessage,
-        caller: Principal,
-        destination: str,
-        directory: Directory,
-        history: History,
-        now: int,
-    ) -> Any:
-        gateway = account.gateway
-        card = directory.cards.get(gateway.id)
+        self, way: Way, message: OutboundMessage, caller: Principal, destination: str, history: History, now: int
+    ) -> tuple[PricedLine, ...] | Refusal:
+        card = way.card
         if card is None:
             return ChannelConfigNotFound("The gateway has no rate card; ask the operator to add one.")
-        windowed = WINDOW_FEATURE in account.plugin.info.features
+        gateway_id = way.opened.gateway.id
         ctx = self._accounts.context(
-            account,
-            last_inbound_at=history.get((gateway.id, message.recipient[0].value)) if windowed else None,
-            history_since=history.get((gateway.id, SINCE)) if windowed else None,
+            way.opened,
+            last_inbound_at=history.get((gateway_id, message.recipient[0].value)) if way.windowed else None,
+            history_since=history.get((gateway_id, SINCE)) if way.windowed else None,
             rates=partial(_unit_price, card, caller.currency, destination, now),
         )
         try:
-            quote = account.plugin.price(ctx, message)
+            quote = way.opened.plugin.price(ctx, message)
         except Permanent as error:
             return ValidationFailed(f"{error.code}: {error.detail}")
         except PluginFaultError:
@@ -272,7 +224,7 @@ class Intake:
         return priced
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Leg:
     """What one step asks for."""
 
@@ -291,19 +243,26 @@ class _Leg:
         return cls(fallback.channel, fallback.to or request.to, fallback.sender, content)
 
 
+def _extras(request: SendRequest) -> str:
+    if not request.options and request.reply_to is None and request.validity is None:
+        return _NO_EXTRAS
+    extras = {"options": dict(request.options), "reply_to": request.reply_to, "validity": request.validity}
+    return orjson.dumps(extras).decode()
+
+
 def _unit_price(card: RateCard, currency: str, destination: str, now: int, sku: str) -> Micros | None:
     rate = card.find(currency, sku, destination, now)
     return Micros(rate.price) if rate is not None else None
 
 
-def _content(opened: Sequence[OpenAccount], fields: Mapping[str, Any]) -> Content:
+def _content(ways: Sequence[Way], fields: Mapping[str, Any]) -> Content:
     """Validate content by the model of the first plugin that can send its kind."""
     kind = str(fields.get("kind", ""))
-    for account in opened:
-        model = account.plugin.info.content_model(kind)
+    for way in ways:
+        model = way.opened.plugin.info.content_model(kind)
         if model is not None:
             return _validated(model, fields)
-    kinds = sorted({known for account in opened for known in account.plugin.info.content_kinds})
+    kinds = sorted({known for way in ways for known in way.opened.plugin.info.content_kinds})
     raise ValidationFailed(f"This channel cannot send this kind of content; it sends: {', '.join(kinds)}.")
 
 

@@ -23,7 +23,7 @@ class FallbackRequest:
     until: Literal["sent", "delivered", "read"] = "sent"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class SendRequest:
     """What a partner asks for. `content` is the content's fields with its `kind`; `validity` is in seconds."""
 

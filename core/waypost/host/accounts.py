@@ -10,8 +10,9 @@ import orjson
 from pydantic import ValidationError
 
 from waypost.clock import Clock, to_datetime
-from waypost.host.dispatch import ChannelPlugin
+from waypost.host.dispatch import ChannelPlugin, PluginFaultError
 from waypost.log import logger
+from waypost.plugin.errors import ChannelError
 from waypost.plugin.settings import Settings, UnresolvedReferenceError, resolve_references
 from waypost.plugin.types import Context, Micros, WebhookContext
 from waypost.store.gateways import Gateway, ProviderApp
@@ -40,6 +41,7 @@ class OpenAccount:
     stamp: tuple[str, ...]
     client: object | None = None
     asked: bool = False
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
 
 class Accounts:
@@ -59,6 +61,8 @@ class Accounts:
         self._http = http
         self._public_url = public_url
         self._open: dict[str, OpenAccount] = {}
+        #: Accounts that were replaced or forgotten: a send under way may still use their client.
+        self._retired: list[OpenAccount] = []
 
     def plugin(self, gateway: Gateway) -> ChannelPlugin | None:
         """The gateway's plugin, if this node has it loaded."""
@@ -83,8 +87,10 @@ class Accounts:
             gateway.name, plugin.info.account_settings, gateway.settings, gateway.secrets, f"gateway/{gateway.id}"
         )
         opened = OpenAccount(gateway, plugin, account, self._app_settings(gateway.name, plugin, provider_app), stamp)
-        if len(self._open) >= MAX_OPEN and gateway.id not in self._open:
-            self._open.pop(next(iter(self._open)))
+        if known is not None:
+            self._retire(known)
+        elif len(self._open) >= MAX_OPEN:
+            self._retire(self._open.pop(next(iter(self._open))))
         self._open[gateway.id] = opened
         return opened
 
@@ -159,16 +165,28 @@ class Accounts:
 
     async def ready(self, opened: OpenAccount) -> None:
         """Ask the plugin to open its own client, once. Raises `ChannelError` or `PluginFaultError`."""
-        if not opened.asked:
-            opened.client = await opened.plugin.open_account(self.context(opened))
-            opened.asked = True
+        if opened.asked:
+            return
+        async with opened.opening:
+            if not opened.asked:
+                opened.client = await opened.plugin.open_account(self.context(opened))
+                opened.asked = True
 
     async def close(self) -> None:
-        """Close every client a plugin opened."""
-        for opened in self._open.values():
-            if opened.client is not None:
+        """Close every client a plugin opened; one that cannot be closed is logged."""
+        for opened in (*self._retired, *self._open.values()):
+            if opened.client is None:
+                continue
+            try:
                 await opened.plugin.close_account(opened.client)
+            except (ChannelError, PluginFaultError) as error:
+                _LOG.error("account.not_closed", gateway=opened.gateway.id, problem=str(error))
+        self._retired.clear()
         self._open.clear()
+
+    def _retire(self, opened: OpenAccount) -> None:
+        if "open_account" in opened.plugin.hooks:
+            self._retired.append(opened)
 
 
 _LOG = logger()

@@ -1,12 +1,14 @@
 """Calls exactly one plugin, and turns whatever it does into what the core knows.
 
 Each plugin lives in a pluggy manager of its own: a call reaches that plugin and no other by construction, and costs
-the same however many are installed. This is the only module with untyped calls.
+the same however many are installed. pluggy has checked names and signatures; what it found is called directly, with
+just the arguments that the implementation takes. This is the only module with untyped calls.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
@@ -15,7 +17,7 @@ import pluggy
 from waypost.plugin.errors import ChannelError, InvalidRecipient, OutcomeUnknown
 from waypost.plugin.events import ChannelEvent
 from waypost.plugin.simulator import Simulator
-from waypost.plugin.spec import Proceed, SendCall, SendMiddleware
+from waypost.plugin.spec import ChannelSpec, Emit, Proceed, SendCall, SendMiddleware
 from waypost.plugin.types import (
     AccountHealth,
     Address,
@@ -54,7 +56,7 @@ class ChannelPlugin:
         self.id = plugin_id
         self.info = info
         self.hooks = hooks
-        self._hook: Any = manager.hook
+        self._call = {hook: _direct(hook, getattr(manager.hook, hook).get_hookimpls()[0]) for hook in hooks}
         self._chain: Proceed = self._provider_send
 
     def __repr__(self) -> str:
@@ -85,7 +87,7 @@ class ChannelPlugin:
     def parse_event(self, ctx: WebhookContext, request: WebhookRequest) -> list[ChannelEvent]:
         """The events of a verified delivery. Raises `PluginFaultError`."""
         try:
-            events = list(self._hook.parse_event(ctx=ctx, request=request) or ())
+            events = list(self._call["parse_event"](ctx=ctx, request=request) or ())
         except Exception as error:
             raise PluginFaultError(self.id, "parse_event", f"raised {type(error).__name__}") from error
         for item in events:
@@ -98,7 +100,7 @@ class ChannelPlugin:
         if "recognize" not in self.hooks:
             return None
         try:
-            answer = self._hook.recognize(request=request)
+            answer = self._call["recognize"](request=request)
         except Exception as error:
             raise PluginFaultError(self.id, "recognize", f"raised {type(error).__name__}") from error
         return answer if isinstance(answer, Recognition) else None
@@ -131,7 +133,7 @@ class ChannelPlugin:
         return result
 
     async def _provider_send(self, call: SendCall) -> SendResult:
-        return cast("SendResult", await self._hook.send(ctx=call.ctx, message=call.message))
+        return cast("SendResult", await self._call["send"](ctx=call.ctx, message=call.message))
 
     async def verify_webhook(self, ctx: WebhookContext, request: WebhookRequest) -> WebhookVerdict:
         """The plugin's verdict. Raises `PluginFaultError`."""
@@ -158,11 +160,20 @@ class ChannelPlugin:
         if "close_account" in self.hooks:
             await self._io("close_account", type(None), client=client)
 
+    async def listen(self, ctx: Context, emit: Emit) -> None:
+        """Hold the connection that receives until it ends. Raises `ChannelError` or `PluginFaultError`."""
+        try:
+            await self._call["listen"](ctx=ctx, emit=emit)
+        except ChannelError:
+            raise
+        except Exception as error:
+            raise PluginFaultError(self.id, "listen", f"raised {type(error).__name__}") from error
+
     # ---- calling
 
     def _pure(self, hook: str, expected: type[T], **arguments: Any) -> T:
         try:
-            answer = getattr(self._hook, hook)(**arguments)
+            answer = self._call[hook](**arguments)
         except ChannelError:
             raise
         except Exception as error:
@@ -172,10 +183,9 @@ class ChannelPlugin:
         return answer
 
     async def _io(self, hook: str, expected: Any, **arguments: Any) -> object:
-        call: Callable[..., Any] = getattr(self._hook, hook)
         try:
             async with asyncio.timeout(HOOK_DEADLINE):
-                answer = await call(**arguments)
+                answer = await self._call[hook](**arguments)
         except ChannelError:
             raise
         except TimeoutError as error:
@@ -185,6 +195,20 @@ class ChannelPlugin:
         if not isinstance(answer, expected):
             raise PluginFaultError(self.id, hook, f"returned a {type(answer).__name__}")
         return cast("object", answer)
+
+
+def _direct(hook: str, implementation: Any) -> Callable[..., Any]:
+    """A hook implementation, called with those of the hook's arguments that it takes."""
+    function: Callable[..., Any] = implementation.function
+    wanted: tuple[str, ...] = implementation.argnames
+    offered = {name for name in inspect.signature(getattr(ChannelSpec, hook)).parameters if name != "self"}
+    if offered == set(wanted):
+        return function
+
+    def call(**arguments: Any) -> Any:
+        return function(*(arguments[name] for name in wanted))
+
+    return call
 
 
 def _wrapped(middleware: SendMiddleware, inner: Proceed) -> Proceed:

@@ -24,7 +24,7 @@ from waypost.lifecycle.status import NEGATIVE_ENDS, POSITIVE_ENDS, StepStatus
 from waypost.plugin.types import ChargeOn, LastReceipt
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PricedLine:
     """A metered line with the price that was pinned when the message was accepted, in micros for all its units."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from sqlalchemy import Connection, select, text, update
 
@@ -31,6 +32,9 @@ class Balance:
 
 
 _COLUMNS = ("org_id", "id", "kind", "from_account", "to_account", "amount", "at", "message_id", "step_no", "note")
+
+
+_row = attrgetter(*_COLUMNS)
 
 
 def lock_balances(conn: Connection, org_ids: Iterable[str]) -> dict[str, Balance]:
@@ -62,21 +66,7 @@ def post(conn: Connection, moves: Sequence[Move], locked: dict[str, Balance]) ->
         conn,
         ledger_entry,
         _COLUMNS,
-        [
-            (
-                move.org_id,
-                move.id,
-                move.kind,
-                move.from_account,
-                move.to_account,
-                move.amount,
-                move.at,
-                move.message_id,
-                move.step_no,
-                move.note,
-            )
-            for move in moves
-        ],
+        [_row(move) for move in moves],
     )
     rows = []
     for org_id, deltas in sorted(accounts.items()):

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import orjson
 from sqlalchemy import Connection, select, text
@@ -29,7 +30,7 @@ from waypost.store.bulk import in_keys, insert_many, is_postgres, keys, update_m
 from waypost.store.tables import step
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Choice:
     """One way a step can go: a gateway, a sender and the prices pinned at acceptance."""
 
@@ -109,6 +110,8 @@ _CHANGING = (
     "state", "status", "gateway_id", "choice", "attempt", "tries", "claims", "lookups", "owner", "due_at", "wake_at",
     "window_until", "captured", "settled_at",
 )  # fmt: skip
+_new_row = attrgetter(*_NEW)
+_changed_row = attrgetter(*_CHANGING)
 _SELECT = "SELECT " + ", ".join(f's."{column}"' for column in _COLUMNS) + " FROM step s"
 
 _CLAIMED = """
@@ -142,7 +145,7 @@ _LITE_CLAIM = text(
 
 def add_many(conn: Connection, rows: Sequence[Step]) -> None:
     """Store new steps."""
-    insert_many(conn, step, _NEW, [tuple(getattr(row, column) for column in _NEW) for row in rows])
+    insert_many(conn, step, _NEW, [_new_row(row) for row in rows])
 
 
 def save_many(conn: Connection, rows: Sequence[Step]) -> None:
@@ -152,7 +155,7 @@ def save_many(conn: Connection, rows: Sequence[Step]) -> None:
         step,
         where=("message_id", "step_no"),
         values=_CHANGING,
-        rows=[(row.message_id, row.step_no, *(getattr(row, column) for column in _CHANGING)) for row in rows],
+        rows=[(row.message_id, row.step_no, *_changed_row(row)) for row in rows],
     )
 
 

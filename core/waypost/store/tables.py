@@ -106,6 +106,7 @@ ledger_entry = Table(
     CheckConstraint(
         "kind IN ('top_up', 'adjustment', 'hold', 'capture', 'release', 'late_capture', 'refund')", name="kind"
     ),
+    sqlite_with_rowid=False,
 )
 Index(
     "uq_ledger_entry_once",
@@ -231,6 +232,15 @@ node = Table(
     _int("seen_at"),
 )
 
+#: Which node holds a gateway's listening connection.
+listener = Table(
+    "listener",
+    metadata,
+    Column("gateway_id", _KEY, ForeignKey("gateway.id"), primary_key=True),
+    _key("owner"),
+    _int("lease_until"),
+)
+
 audit = Table(
     "audit",
     metadata,
@@ -271,6 +281,7 @@ message = Table(
     _int("updated_at"),
     _int("deadline"),
     _int("settled_at", nullable=True),
+    sqlite_with_rowid=False,
 )
 Index(None, message.c.app_id, message.c.id)
 
@@ -305,6 +316,7 @@ step = Table(
     PrimaryKeyConstraint("message_id", "step_no"),
     CheckConstraint("state IN ('waiting', 'queued', 'claimed', 'sending', 'unknown', 'sent', 'ended')", name="state"),
     CheckConstraint("captured >= 0 AND captured <= held", name="captured"),
+    sqlite_with_rowid=False,
 )
 Index(
     "ix_step_queue",

@@ -43,9 +43,10 @@ def amount(micros: int) -> orjson.Fragment:
 
 def reply(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     """A JSON answer."""
-    response = web.Response(body=orjson.dumps(value), status=status, headers=headers)
-    response.headers["Content-Type"] = "application/json"
-    return response
+    sent = {"Content-Type": "application/json"}
+    if headers:
+        sent |= headers
+    return web.Response(body=orjson.dumps(value), status=status, headers=sent)
 
 
 def told(status: str) -> str:

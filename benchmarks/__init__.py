@@ -1,0 +1,1 @@
+"""Measurements, interleaved with their baselines in one run: `make bench`."""
