@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from deployment import Deployment
+from deployment import Deployment, RunDeployment
 from sqlalchemy import create_engine
 from waypost.store.database import Database
 from waypost.store.migrate import upgrade
 from waypost.store.sqlite import SqliteDatabase
 from world import Partner
-
-Run = Callable[..., Awaitable[Deployment]]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -52,7 +50,7 @@ def store(request: pytest.FixtureRequest) -> Database:
 
 
 @pytest.fixture
-async def run(store: Database) -> AsyncIterator[Run]:
+async def run(store: Database) -> AsyncIterator[RunDeployment]:
     """Run a gateway: `await run(["sms_twilio"], [FakeChannel(...)], wait=0.1)`."""
     running: list[Deployment] = []
 
@@ -66,7 +64,7 @@ async def run(store: Database) -> AsyncIterator[Run]:
 
 
 @pytest.fixture
-async def gateway(run: Run) -> Deployment:
+async def gateway(run: RunDeployment) -> Deployment:
     """A gateway with both of Twilio's channels."""
     return await run(["sms_twilio", "whatsapp_twilio"])
 

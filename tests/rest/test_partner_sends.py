@@ -6,7 +6,7 @@ import asyncio
 import time
 
 import pytest
-from deployment import Deployment
+from deployment import Deployment, RunDeployment
 from fake_channel import FakeChannel
 from waypost.plugin import OutboundMessage, SendResult
 from waypost.plugin.types import Context
@@ -125,8 +125,8 @@ async def _timed(gateway: Deployment, partner: Partner, **headers: str) -> tuple
     return time.monotonic() - began, status, answer.headers.get("Preference-Applied")
 
 
-async def test_a_hanging_provider_leaves_it_queued_after_two_seconds(run: object, slow: Slow) -> None:
-    gateway: Deployment = await run([], [slow])  # type: ignore[operator]
+async def test_a_hanging_provider_leaves_it_queued_after_two_seconds(run: RunDeployment, slow: Slow) -> None:
+    gateway = await run([], [slow])
     partner = await gateway.newcomer()
     took, status, applied = await _timed(gateway, partner)
     assert (status, applied) == ("QUEUED", None)
@@ -134,8 +134,8 @@ async def test_a_hanging_provider_leaves_it_queued_after_two_seconds(run: object
     slow.release.set()
 
 
-async def test_a_caller_says_how_long_to_wait(run: object, slow: Slow) -> None:
-    gateway: Deployment = await run([], [slow], max_wait=0.3)  # type: ignore[operator]
+async def test_a_caller_says_how_long_to_wait(run: RunDeployment, slow: Slow) -> None:
+    gateway = await run([], [slow], max_wait=0.3)
     partner = await gateway.newcomer()
     assert (await _timed(gateway, partner, Prefer="respond-async"))[1:] == ("QUEUED", "respond-async")
     assert (await _timed(gateway, partner, Prefer="wait=0"))[1:] == ("QUEUED", "wait=0")
@@ -148,8 +148,8 @@ async def test_a_caller_says_how_long_to_wait(run: object, slow: Slow) -> None:
     slow.release.set()
 
 
-async def test_a_wait_ends_with_the_verdict(run: object, slow: Slow) -> None:
-    gateway: Deployment = await run([], [slow])  # type: ignore[operator]
+async def test_a_wait_ends_with_the_verdict(run: RunDeployment, slow: Slow) -> None:
+    gateway = await run([], [slow])
     partner = await gateway.newcomer()
     waiting = asyncio.create_task(_timed(gateway, partner, Prefer="wait=20"))
     await slow.called(1)

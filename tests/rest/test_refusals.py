@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 from deployment import PRICE, Answer, Deployment
 from sqlalchemy import Connection, text
-from world import Partner
-
 from waypost.store import apps, gateways, keys, organizations
 from waypost.store.database import StoreUnavailableError
+from world import Partner
 
 MESSAGE = "msg_" + "0" * 32
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
@@ -19,6 +19,7 @@ from waypost.host.loader import load_channels
 from waypost.node import Node
 from waypost.plugin.settings import split_secrets
 from waypost.plugin.simulator import Simulator
+from waypost.store import gateways
 from waypost.store.database import Database
 from waypost.store.gateways import Gateway
 from waypost.store.tables import message, metadata
@@ -127,10 +128,6 @@ class Deployment(World):
 
     async def change(self, gateway: Gateway, **fields: Any) -> None:
         """Change a gateway's columns."""
-        from dataclasses import replace
-
-        from waypost.store import gateways
-
         await self.decide(lambda conn: gateways.save(conn, replace(gateway, **fields)))
 
     async def newcomer(self, *, price: int = PRICE, credit_micros: int = CREDIT, mode: Any = "live") -> Partner:
@@ -206,3 +203,7 @@ def _pending(conn: Connection) -> list[str]:
 
 def _names(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+#: How a test runs a gateway of its own: plugins, fake channels, configuration.
+RunDeployment = Callable[..., Awaitable[Deployment]]
