@@ -104,7 +104,7 @@ class Lane:
                 _LOG.error("lane.store_unavailable", gateway=self.gateway_id, problem=str(error))
                 pause = self._tools.poll
                 self.breaker.unused()
-            except Exception:
+            except Exception:  # noqa: BLE001
                 # A lane that ended would be a dead channel; what it had claimed is found again by its lease.
                 _LOG.exception("lane.fault", gateway=self.gateway_id)
                 pause = self._tools.poll
