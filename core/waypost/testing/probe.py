@@ -1,0 +1,101 @@
+"""`python -m waypost.testing.probe`: imports a plugin, and sends with it, in a process where neither was done before.
+
+Reads a job as JSON from standard input and answers in JSON on standard output. What the plugin prints goes to
+standard error, so that it cannot spoil the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from importlib import metadata
+from typing import Any
+
+#: The heart beats so often, in seconds.
+BEAT = 0.01
+SENDS = 3
+
+
+def main() -> None:
+    """Do the job."""
+    job = json.load(sys.stdin)
+    with contextlib.redirect_stdout(sys.stderr):
+        answer = _imported(job["plugin"])
+        if "message" in job and "error" not in answer:
+            answer["beats"] = asyncio.run(_sends(job))
+    json.dump(answer, sys.stdout)
+
+
+def _imported(name: str) -> dict[str, Any]:
+    # What the gateway has imported anyway is not the plugin's cost.
+
+    import waypost.host.loader
+    import waypost.plugin.http
+    import waypost.plugin.segments
+    import waypost.plugin.signatures
+    import waypost.plugin.simulator
+
+    calls: list[str] = []
+
+    def listen(event: str, _: Any) -> None:
+        if watching and event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
+            calls.append(event)
+
+    watching = True
+    sys.addaudithook(listen)
+    point = next(iter(metadata.entry_points(group=waypost.plugin.spec.CHANNELS_GROUP, name=name)))
+    began = time.perf_counter()
+    try:
+        point.load()
+    except BaseException as error:  # noqa: BLE001 - a stranger's module may raise anything
+        return {"error": f"{type(error).__name__}: {error}"}
+    seconds = time.perf_counter() - began
+    watching = False
+    return {"seconds": seconds, "network": calls}
+
+
+async def _sends(job: dict[str, Any]) -> list[dict[str, float]]:
+    """Send a few times; for each the longest gap between heartbeats, in seconds on the wall and of this thread."""
+    from waypost.testing.contract import ChannelContract
+    from waypost.testing.stage import NoHttp, Stage, new_session, opened
+
+    class Probed(ChannelContract):
+        plugin = job["plugin"]
+
+    subject = Probed()
+    simulator = subject.new_simulator()
+    account = subject.account(job["account"], job["provider_app"])
+    message = subject.message(simulator, job["message"]["kind"], job["message"]["to"])
+    found: list[dict[str, float]] = []
+    async with new_session() as http:
+        stage = Stage(subject, simulator, account, http if job["http"] else NoHttp())  # type: ignore[arg-type]
+        for number in range(SENDS):
+            gaps: list[tuple[float, float]] = []
+            heart = asyncio.create_task(_beat(gaps))
+            await asyncio.sleep(2 * BEAT)
+            with contextlib.suppress(Exception):
+                if number == 0:
+                    async with opened(stage):
+                        await stage.send(message)
+                else:
+                    await stage.send(message)
+            await asyncio.sleep(2 * BEAT)
+            heart.cancel()
+            found.append({"wall": max(gap[0] for gap in gaps), "thread": max(gap[1] for gap in gaps)})
+    return found
+
+
+async def _beat(gaps: list[tuple[float, float]]) -> None:
+    wall, thread = time.perf_counter(), time.thread_time()
+    while True:
+        await asyncio.sleep(BEAT)
+        now, used = time.perf_counter(), time.thread_time()
+        gaps.append((now - wall, used - thread))
+        wall, thread = now, used
+
+
+if __name__ == "__main__":
+    main()

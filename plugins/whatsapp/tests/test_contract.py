@@ -1,0 +1,7 @@
+from __future__ import annotations
+
+from waypost.testing import ChannelContract
+
+
+class TestContract(ChannelContract):
+    plugin = "whatsapp"
