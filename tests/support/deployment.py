@@ -16,7 +16,7 @@ from fake_channel import FakeChannel
 from sqlalchemy import Connection, func, select
 from waypost.config import Config
 from waypost.host.loader import load_channels
-from waypost.node import Node
+from waypost.node import Node, Role
 from waypost.plugin.settings import split_secrets
 from waypost.plugin.simulator import Simulator
 from waypost.store import gateways
@@ -74,7 +74,12 @@ class Deployment(World):
 
     @classmethod
     async def run(
-        cls, database: Database, plugins: Sequence[str] = (), fakes: Sequence[FakeChannel] = (), **config: Any
+        cls,
+        database: Database,
+        plugins: Sequence[str] = (),
+        fakes: Sequence[FakeChannel] = (),
+        role: Role = "all",
+        **config: Any,
     ) -> Deployment:
         """Start everything; `close` stops it."""
         listening = socket.socket()
@@ -84,7 +89,8 @@ class Deployment(World):
         settings = Config(**{"database_url": database.url, "public_url": url, "poll": 0.05} | config)
         records = load_channels(plugins) | {fake.name: fake.record for fake in fakes}
         session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
-        node = Node(settings, database, Vault([new_key()]), records, session, config.get("role", "all"))
+        node = Node(settings, database, Vault([new_key()]), records, session, role)
+        node._announce_plugins()  # as `Node.open` does
         await node.refresh()
         await node.start()
         found = cls(node, database.clock, fakes)  # type: ignore[arg-type]  # the real clock, not a held one

@@ -64,7 +64,9 @@ class PartnerApi:
     def _guarded(self, handler: Handler) -> Handler:
         async def guarded(request: web.Request) -> web.Response:
             try:
-                return await handler(request)
+                answer = await handler(request)
+                answer.headers.setdefault("X-Request-Id", request_id(request))
+                return answer
             except Refusal as refusal:
                 return replies.partner_error(refusal, request_id(request))
             except StoreUnavailableError:

@@ -1,0 +1,162 @@
+"""Health, metrics and logs: what operators see, and what nobody must see there."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+from deployment import Deployment, RunDeployment
+from fake_channel import FakeChannel
+from waypost import log
+from world import Partner
+
+#: Planted where they must not come out of.
+BODY, NUMBER, SENDER, SECRET = "canary body 7f3a", "+6598765432", "CANARY7", "canary-secret-91bc"
+
+
+@pytest.fixture
+def logged() -> Iterator[io.BytesIO]:
+    """What a process writes to its log."""
+    stream = io.BytesIO()
+    log.configure("debug", stream)
+    yield stream
+    structlog.reset_defaults()
+
+
+async def test_health_and_readiness(gateway: Deployment, partner: Partner) -> None:
+    alive = await gateway.call("GET", "/healthz")
+    assert (alive.status, alive.json) == (200, {"status": "ok"})
+    ready = (await gateway.call("GET", "/readyz")).json
+    assert ready["status"] == "ready"
+    assert ready["plugins"]["sms_twilio"] == {"state": "loaded", "reason": ""}
+    assert "messenger" not in ready["plugins"]
+    assert {item["status"] for item in ready["gateways"].values()} == {"active"}
+    gateway.node.ready = False
+    draining = await gateway.call("GET", "/readyz")
+    assert (draining.status, draining.json["status"]) == (503, "not ready")
+    assert (await gateway.call("GET", "/healthz")).status == 200
+
+
+async def test_a_plugin_that_is_missing_is_listed_with_its_reason(run: RunDeployment) -> None:
+    gateway = await run([], [FakeChannel()], channels=())
+    from waypost.host.loader import load_channels
+
+    gateway.node.records |= load_channels(["sms_acme"])
+    ready = await gateway.call("GET", "/readyz")
+    assert ready.status == 200
+    assert ready.json["plugins"]["sms_acme"] == {
+        "state": "failed",
+        "reason": "it is enabled but no installed distribution provides it",
+    }
+
+
+async def test_a_worker_serves_no_api(run: RunDeployment) -> None:
+    gateway = await run([], [FakeChannel()], role="worker")
+    assert (await gateway.call("GET", "/readyz")).json["role"] == "worker"
+    assert (await gateway.call("GET", "/partner/balance")).status == 404
+    assert (await gateway.call("POST", "/api/send-sms.php")).status == 404
+    assert (await gateway.call("POST", "/webhooks/fake")).status == 404
+
+
+async def _run_everything(gateway: Deployment, partner: Partner) -> list[str]:
+    """All kinds of requests, good and bad, with canaries in them; what was answered to errors."""
+    errors = []
+    for to in (NUMBER, "+15005550107", "+15005550118", "+15005550105"):
+        await gateway.send(partner.secret, {"to": to, "content": BODY, "senderId": SENDER}, Prefer="wait=5")
+        await gateway.token(partner.secret, body={"to": to, "text": BODY, "from": SENDER})
+    bad: tuple[dict[str, Any], ...] = (
+        {"to": NUMBER + "x", "content": BODY},
+        {"to": NUMBER, "content": BODY, NUMBER: BODY},
+        {"to": NUMBER, "content": {"kind": "text", "body": BODY, BODY: 1}},
+        {"to": NUMBER, "content": BODY * 1000},
+        {"to": [NUMBER], "content": BODY},
+    )
+    for request in bad:
+        errors.append((await gateway.send(partner.secret, request)).text)
+        errors.append((await gateway.token(partner.secret, body=request)).text)
+    errors.append((await gateway.send(SECRET, {"to": NUMBER})).text)
+    errors.append((await gateway.token(SECRET, body={"to": NUMBER, "text": BODY})).text)
+    errors.append((await gateway.send(partner.secret, body=BODY.encode())).text)
+    errors.append((await gateway.call("GET", f"/{NUMBER}/{SECRET}")).text)
+    simulator = gateway.simulators["sms_twilio"]
+    await simulator.deliver_now(simulator.inbound(BODY, sender=NUMBER))
+    forged = simulator.inbound(BODY, sender=NUMBER)
+    await gateway.call("POST", forged.url.removeprefix(gateway.url), data=forged.body,
+                       headers={"X-Twilio-Signature": SECRET})  # fmt: skip
+    await gateway.settle()
+    return errors
+
+
+@pytest.mark.postgres
+async def test_no_canary_in_logs_metrics_or_errors(
+    gateway: Deployment, logged: io.BytesIO, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)  # what libraries log goes to standard error as well
+    partner = await gateway.newcomer()
+    errors = await _run_everything(gateway, partner)
+
+    # The worst case: something of ours raises, with everything at hand in its message and its locals.
+    def broken(*arguments: object) -> Any:
+        body, number, secret = BODY, NUMBER, partner.secret
+        raise RuntimeError(f"{body} {number} {secret} {arguments}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gateway.node.desk._intake, "prepare", broken)
+        errors.append((await gateway.send(partner.secret, {"to": NUMBER, "content": BODY})).text)
+        errors.append((await gateway.token(partner.secret, body={"to": NUMBER, "text": BODY})).text)
+
+    lines = logged.getvalue().decode()
+    metrics = (await gateway.call("GET", "/metrics")).text
+    health = (await gateway.call("GET", "/readyz")).text
+    token = gateway.simulators["sms_twilio"].account_settings()["auth_token"]
+    for canary in (BODY, NUMBER, NUMBER[1:], "15005550107", SENDER, SECRET, partner.secret, token):
+        for place, said in (("log", lines), ("libraries", caplog.text), ("metrics", metrics), ("health", health),
+                            ("errors", "".join(errors))):  # fmt: skip
+            assert canary not in said, f"{canary} in {place}"
+    events = [json.loads(line) for line in lines.splitlines()]
+    assert {"messages.accepted", "messages.changed", "messages.received", "partner.failed", "token.failed"} <= {
+        item["event"] for item in events
+    }
+    failed = next(item for item in events if item["event"] == "partner.failed")
+    assert failed["exception"][0]["type"] == "RuntimeError"
+    assert failed["exception"][0]["at"][-1].endswith(" broken")
+
+
+async def test_accepted_messages_are_logged_with_their_ids(
+    gateway: Deployment, partner: Partner, logged: io.BytesIO
+) -> None:
+    answer = await gateway.send(partner.secret, X_Request_Id="order-77")
+    await gateway.settle()
+    events = [json.loads(line) for line in logged.getvalue().splitlines()]
+    accepted = next(item for item in events if item["event"] == "messages.accepted")
+    assert accepted["messages"] == [["order-77", answer.json["data"]["messageId"], partner.org.id]]
+    assert {"level", "timestamp"} <= accepted.keys()
+
+
+@pytest.mark.postgres
+async def test_metrics_tell_how_it_goes(gateway: Deployment, partner: Partner) -> None:
+    await gateway.send(partner.secret)
+    await gateway.send(partner.secret, {"to": "nobody"})
+    await gateway.token("ak_live_nobody")
+    await gateway.settle()
+    answer = await gateway.call("GET", "/metrics")
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    lines = set(answer.text.splitlines())
+    sms = partner.gateways[0].id
+    assert {
+        'waypost_messages_accepted_total{channel="SMS"} 1.0',
+        'waypost_messages_refused_total{code="VALIDATION_ERROR"} 1.0',
+        'waypost_messages_refused_total{code="UNAUTHORIZED"} 1.0',
+        'waypost_status_changes_total{status="SENT"} 1.0',
+        'waypost_status_changes_total{status="DELIVERED"} 1.0',
+        'waypost_webhooks_total{plugin="sms_twilio",verdict="verified"} 2.0',
+        f'waypost_queue_length{{gateway="{sms}"}} 0.0',
+        f'waypost_gateway_active{{gateway="{sms}"}} 1.0',
+        f'waypost_sends_in_flight{{gateway="{sms}"}} 0.0',
+        'waypost_plugin_loaded{plugin="sms_twilio",state="loaded"} 1.0',
+    } <= lines
