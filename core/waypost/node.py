@@ -20,6 +20,7 @@ from waypost.host.dispatch import ChannelPlugin
 from waypost.host.loader import PluginRecord, load_channels
 from waypost.host.wrappers import load_wrappers
 from waypost.ids import new_id
+from waypost.inbox.listeners import Listeners, ListenerTools
 from waypost.inbox.service import Inbox
 from waypost.log import logger
 from waypost.metrics import Metrics
@@ -27,7 +28,7 @@ from waypost.outbox.service import Outbox
 from waypost.plugin.types import LastReceipt
 from waypost.progress import Change, Rules
 from waypost.routing import Directory, load_directory
-from waypost.store import migrate, nodes, rates, steps
+from waypost.store import listeners, migrate, nodes, rates, steps
 from waypost.store.database import Database, StoreUnavailableError, Work, open_database
 from waypost.store.inbound import Inbound
 from waypost.vault import Vault
@@ -116,6 +117,20 @@ class Node:
             received=self._received,
             count=lambda plugin, verdict: self.metrics.webhooks.labels(plugin, verdict).inc(),
         )
+        self.listeners = Listeners(
+            ListenerTools(
+                database=database,
+                clock=self.clock,
+                accounts=self.accounts,
+                directory=self._directory,
+                rules=self.rules,
+                owner=self.id,
+                lease=config.lease,
+                poll=config.poll,
+                changed=self._changed,
+                received=self._received,
+            )
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._refresh_now = asyncio.Event()
         self.ready = False
@@ -124,7 +139,9 @@ class Node:
 
     @classmethod
     async def open(cls, config: Config, role: Role = "all", *, alone: bool = False) -> Node:
-        """Open the store and load the plugins. Raises `StoreUnavailableError`, `SchemaMismatchError`, `VaultError`.
+        """Open the store and load the plugins.
+
+        Raises `StoreUnavailableError`, `SchemaMismatchError`, `VaultError` or `WrapperUnusableError`.
 
         `alone` says that no other node can be alive, so that leases an earlier process left can be ended at once.
         """
@@ -134,18 +151,19 @@ class Node:
                 raise SchemaMismatchError
             keys = [key.get_secret_value() for key in config.master_keys]
             vault = Vault.open(keys, config.master_key_file)
+            middlewares = load_wrappers(config.wrappers)
         except BaseException:
             await database.close()
             raise
         records = load_channels(config.channels, pinned=config.channel_distributions)
         node = cls(config, database, vault, records, _session(), role)
         node._announce_plugins()
-        middlewares = load_wrappers(config.wrappers)
         for plugin in node.plugins.values():
             plugin.wrap(middlewares)
         await node.refresh()
         if alone:
             await database.write(lambda conn: steps.orphan_claims(conn, node.id, node.clock.now()))
+            await database.write(lambda conn: listeners.release_all_but(conn, node.id))
         return node
 
     async def start(self) -> None:
@@ -155,6 +173,7 @@ class Node:
         await self.database.write(lambda conn: nodes.add(conn, me))
         if self.role in ("all", "worker"):
             self.outbox.start()
+            self.listeners.match()
         self.inbox.start()
         loop = asyncio.get_running_loop()
         self._tasks = [
@@ -171,6 +190,7 @@ class Node:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.desk.drain()
+        await self.listeners.stop()
         await self.inbox.stop()
         if self.role in ("all", "worker"):
             await self.outbox.stop(PATIENCE)
@@ -196,7 +216,9 @@ class Node:
         fresh = await self.database.read(work)
         if fresh is not None:
             self.directory = fresh
-            self.outbox.match_lanes() if self.ready and self.role != "api" else None
+            if self.ready and self.role != "api":
+                self.outbox.match_lanes()
+                self.listeners.match()
             for gateway in fresh.gateways.values():
                 self.metrics.gateway_active.labels(gateway.id).set(gateway.status == "active")
 

@@ -39,6 +39,9 @@ from waypost.store.inbound import Inbound
 
 _LOG = logger()
 
+#: The method under which an event is kept that a listener emitted and that could not be applied.
+EMITTED = "EMITTED"
+
 
 @dataclass(frozen=True, slots=True)
 class Placed:
@@ -78,6 +81,8 @@ class Parser:
     def parse(self, delivery: Delivery) -> Parsed:
         """Parse one delivery; a plugin's fault becomes its `problem`."""
         plugin = self._plugins.get(delivery.plugin)
+        if delivery.request.method == EMITTED:
+            return Parsed(delivery, (), "a listener emitted it as it is; there is nothing to parse again")
         if plugin is None:
             return Parsed(delivery, (), f"plugin {delivery.plugin} is not loaded")
         directory = self._directory()
@@ -99,8 +104,7 @@ class Parser:
         if named is not None and self._is_for_another(named, event):
             named = None  # one signed POST may carry several accounts' events, whichever URL it was sent to
         if named is not None:
-            siblings = directory.by_account_ref(named.plugin, named.account_ref) if named.account_ref else []
-            return (named, *(other for other in siblings if other.id != named.id and _same_secret(other, named)))
+            return spoken_for(directory, named)
         if event.account_ref is None:
             return ()
         return tuple(
@@ -115,6 +119,12 @@ class Parser:
         return shared and event.account_ref is not None and event.account_ref != named.account_ref
 
 
+def spoken_for(directory: Directory, named: Gateway) -> tuple[Gateway, ...]:
+    """The gateways that a proof for this one speaks for: itself, then those of the same account and owner."""
+    siblings = directory.by_account_ref(named.plugin, named.account_ref) if named.account_ref else []
+    return (named, *(other for other in siblings if other.id != named.id and _same_secret(other, named)))
+
+
 def _same_secret(one: Gateway, other: Gateway) -> bool:
     """Whether two gateways have the same account and owner, so that proof for one is proof for the other."""
     return one.app_id == other.app_id and one.provider_app_id == other.provider_app_id
@@ -122,8 +132,17 @@ def _same_secret(one: Gateway, other: Gateway) -> bool:
 
 def apply(conn: Connection, parsed: Sequence[Parsed], rules: Rules, clock: Clock) -> Applied:
     """Apply deliveries in one transaction and mark them applied."""
+    applied = apply_events(conn, [item for delivery in parsed for item in delivery.events], rules, clock)
+    deliveries.set_applied(conn, [item.delivery.id for item in parsed if not item.problem])
+    for item in parsed:
+        if item.problem:
+            deliveries.set_failed(conn, item.delivery.id, item.problem)
+    return applied
+
+
+def apply_events(conn: Connection, placed: Sequence[Placed], rules: Rules, clock: Clock) -> Applied:
+    """Let everything follow from these events; what is known already changes nothing."""
     now = clock.now()
-    placed = [item for delivery in parsed for item in delivery.events]
     updates = [
         PlacedUpdate(item.event, tuple(gateway.id for gateway in item.gateways))
         for item in placed
@@ -135,10 +154,6 @@ def apply(conn: Connection, parsed: Sequence[Parsed], rules: Rules, clock: Clock
     _others(conn, [item for item in placed if not (isinstance(item.event, DeliveryUpdate) and item.gateways)], now)
     _consents(conn, placed, now)
     applied.inbound = _inbound(conn, placed, now)
-    deliveries.set_applied(conn, [item.delivery.id for item in parsed if not item.problem])
-    for item in parsed:
-        if item.problem:
-            deliveries.set_failed(conn, item.delivery.id, item.problem)
     return applied
 
 

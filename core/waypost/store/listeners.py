@@ -9,13 +9,14 @@ from waypost.store.tables import listener
 _TAKE = text(
     "INSERT INTO listener (gateway_id, owner, lease_until) VALUES (:gateway, :owner, :until)"
     " ON CONFLICT (gateway_id) DO UPDATE SET owner = excluded.owner, lease_until = excluded.lease_until"
-    " WHERE listener.owner = excluded.owner OR listener.lease_until <= :now"
+    " WHERE listener.owner = excluded.owner OR listener.lease_until <= :now RETURNING gateway_id"
 )
 
 
 def take(conn: Connection, gateway_id: str, owner: str, now: int, until: int) -> bool:
     """Take or prolong the lease of a gateway's listener; say whether it is the owner's now."""
-    return bool(conn.execute(_TAKE, {"gateway": gateway_id, "owner": owner, "until": until, "now": now}).rowcount)
+    taken = conn.execute(_TAKE, {"gateway": gateway_id, "owner": owner, "until": until, "now": now})
+    return taken.first() is not None
 
 
 def holds(conn: Connection, gateway_id: str, owner: str) -> bool:
