@@ -15,6 +15,9 @@ from gateway_process import Running
 
 SCRIPT = Path(__file__).with_name("a_strangers_gateway.py")
 EXAMPLES = Path(__file__).parents[2] / "examples"
+# A made-up provider, for the tests of what is not HTTP; it is imported from where it lies.
+sys.path.insert(0, str(EXAMPLES / "line_channel"))
+
 Installed = Callable[..., Path]
 Run = Callable[..., Running]
 
