@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection
 
 from waypost.credit import Move
@@ -13,10 +14,14 @@ from waypost.lifecycle.evidence import Evidence
 from waypost.money import format_amount
 from waypost.operations import words
 from waypost.operations.credit import shown_entry
+from waypost.operations.masking import masked
 from waypost.store import events, gateways, ledger, steps
 from waypost.store.gateways import Gateway
 from waypost.store.messages import Message
 from waypost.store.steps import Choice, Step, load_choices
+
+#: Longer provider ids are shortened in sentences; `attempts` has them whole.
+LONGEST_ID = 40
 
 #: What an attempt came to, when several things are known of it: the first of these that is.
 _OUTCOMES = ("read", "delivered", "undelivered", "failed", "sent", "not_sent", "unknown", "sending")
@@ -33,6 +38,12 @@ _SENTENCES = {
     "expired": "expired before it could be sent",
     "canceled": "canceled",
     "window_closed": "no further receipt is waited for",
+}
+_SOURCES = {
+    "provider": ", says the provider",
+    "lookup": ", says the provider's record",
+    "operator": ", says an operator",
+    "partner": ", says the partner",
 }
 _LEDGER_SENTENCES = {
     "hold": "held {amount}",
@@ -143,7 +154,7 @@ def _attempt(known: Known, step_no: int, attempt: int) -> dict[str, Any]:
         "step": step_no,
         "attempt": attempt,
         "gateway": _name(known, next((item.gateway_id for item in own if item.gateway_id), None)),
-        "provider_ids": [row[1] for row in known.provider_ids if (row[2], row[3]) == (step_no, attempt)],
+        "provider_ids": _provider_ids(known, step_no, attempt),
         "outcome": next((kind for kind in _OUTCOMES if kind in kinds), "unknown"),
         "codes": [item.code for item in own if item.code],
         "began_at": words.shown_moment(began),
@@ -182,18 +193,28 @@ def _timeline(known: Known) -> list[dict[str, Any]]:
 
 def _event_line(known: Known, item: Evidence) -> dict[str, Any]:
     gateway = _name(known, item.gateway_id) or "the gateway"
-    text = _SENTENCES[item.kind].format(gateway=gateway, attempt=item.attempt)
+    sentence = "sent" if item.kind == "sent" and item.source != "core" else _SENTENCES[item.kind]
+    text = sentence.format(gateway=gateway, attempt=item.attempt)
     if item.code:
         text += f" ({item.code})"
-    if item.kind == "sent" and (ids := _provider_ids(known, item)):
-        text += f" as {', '.join(ids)}"
-    if item.source != "core":
-        text += f", says the {item.source}"
-    return {"step": item.step_no, "text": text}
+    if item.kind == "sent" and item.source == "core" and (ids := _provider_ids(known, item.step_no, item.attempt)):
+        text += f" as {', '.join(map(_shortened, ids))}"
+    return {"step": item.step_no, "text": text + _SOURCES.get(item.source, "")}
 
 
-def _provider_ids(known: Known, item: Evidence) -> Iterable[str]:
-    return [row[1] for row in known.provider_ids if (row[2], row[3]) == (item.step_no, item.attempt)]
+def _provider_ids(known: Known, step_no: int, attempt: int) -> list[str]:
+    """The ids a provider knows an attempt by, without the recipient's address, which some ids hold.
+
+    Those that begin with `@` are our own, for receipts up to a watermark.
+    """
+    found = [row[1] for row in known.provider_ids if (row[2], row[3]) == (step_no, attempt) and row[1][0] != "@"]
+    for _, value in orjson.loads(known.message.addresses):
+        found = [provider_id.replace(value, masked(value)) for provider_id in found]
+    return found
+
+
+def _shortened(provider_id: str) -> str:
+    return provider_id if len(provider_id) <= LONGEST_ID else f"{provider_id[: LONGEST_ID - 5]}…{provider_id[-4:]}"
 
 
 def _name(known: Known, gateway_id: str | None) -> str | None:

@@ -37,7 +37,11 @@ def run_safely(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - nobody is to see a traceback who has not asked for one
         if os.environ.get("WAYPOST_DEBUG") == "1":
             traceback.print_exc()
-        _say(_sentence(error))
+        try:
+            sentence = _sentence(error)
+        except Exception:  # noqa: BLE001 - what broke may be our own installation
+            sentence = _unexpected(error)
+        _say(sentence)
         return REFUSED
     return answer if isinstance(answer, int) else 0
 
@@ -68,6 +72,10 @@ def _sentence(error: Exception) -> str:
         return f"The database cannot be used just now: {error}."
     if isinstance(error, ValidationError):
         return _configuration(error)
+    return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> str:
     return f"Something unexpected failed ({type(error).__name__}); set WAYPOST_DEBUG=1 to see where, and report it."
 
 

@@ -1,0 +1,37 @@
+"""The doctor: silent about what is well, and one sentence for everything that is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import text
+from waypost.config import Config
+from waypost.operations import Operator, call
+from waypost.store.database import Database
+from waypost.vault import new_key
+
+
+async def findings(operator: Operator, **config: Any) -> dict[str, str]:
+    changed = replace(operator, config=Config(database_url=operator.database.url, **config))
+    return {item["code"]: item["level"] for item in (await call(changed, "doctor", {}))["findings"]}
+
+
+async def test_a_good_configuration_is_passed_over(operator: Operator) -> None:
+    found = await findings(operator, public_url="https://gateway.test", master_keys=[new_key()])
+    # The test server has fsync off and no standby; the failed plugin is meant to be found.
+    assert found.keys() - {"standby", "fsync"} == {"plugin"}
+
+
+async def test_what_is_missing_is_found(operator: Operator) -> None:
+    found = await findings(operator, channels="fake,nowhere")
+    assert found["public_url"] == "warning"
+    assert found["plugin"] == "error"
+    on_postgres = operator.database.url.startswith("postgresql")
+    assert found["master_keys"] == ("error" if on_postgres else "warning")
+    assert ("standby" in found) == on_postgres
+
+
+async def test_an_old_schema_is_found(operator: Operator, database: Database) -> None:
+    await database.write(lambda conn: conn.execute(text("UPDATE alembic_version SET version_num = '0000'")))
+    assert (await findings(operator))["schema"] == "error"
