@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -28,10 +29,14 @@ def _quiet_log() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> RealPostgres:
-    """One PostgreSQL for the whole run, whatever the number of workers."""
-    folder = tmp_path_factory.getbasetemp()
-    return RealPostgres((folder if worker_id == "master" else folder.parent) / "postgres")
+def postgres_server(testrun_uid: str) -> Iterator[RealPostgres]:
+    """One PostgreSQL for the whole run, whatever the number of workers.
+
+    Not in pytest's own temporary folder: other runs tidy that up after a while, and a server without files stops.
+    """
+    server = RealPostgres(Path(tempfile.gettempdir()) / f"waypost-postgres-{testrun_uid}")
+    yield server
+    server.close()
 
 
 @pytest.fixture

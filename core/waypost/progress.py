@@ -7,7 +7,7 @@ follows is done in the same transaction: settle, correct, queue again, start or 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
@@ -135,9 +135,10 @@ def _work(conn: Connection, cases: Sequence[_Case], rules: Rules, now: int) -> l
     balances = ledger.lock_balances(conn, {case.message.org_id for case in cases if _may_move(case, rules)})
     moves: list[Move] = []
     updated: list[Message] = []
+    spendable = {org_id: balance.spendable for org_id, balance in balances.items()}
     for case in cases:
         for step in case.steps:
-            _settle(case, step, rules, balances, now)
+            _settle(case, step, rules, spendable, now)
         moves.extend(case.moves)
         updated.append(_projected(case, now))
     ledger.post(conn, moves, balances)
@@ -281,7 +282,7 @@ def _last_receipt(case: _Case, step: Step, rules: Rules) -> LastReceipt:
     return rules.last_receipt((decided.gateway_id if decided else None) or step.gateway_id)
 
 
-def _settle(case: _Case, step: Step, rules: Rules, balances: Mapping[str, ledger.Balance], now: int) -> None:
+def _settle(case: _Case, step: Step, rules: Rules, spendable: dict[str, int], now: int) -> None:
     if step.state == "waiting":
         return
     status = case.status_of(step)
@@ -300,10 +301,10 @@ def _settle(case: _Case, step: Step, rules: Rules, balances: Mapping[str, ledger
             org_id, step.message_id, step.step_no, held=step.held, captured=step.captured, owed=owed, at=now
         )
         late = sum(entry.amount for entry in settlement.moves if entry.kind == "late_capture")
-        pending = sum(entry.amount for entry in case.moves if entry.kind == "late_capture")
-        if late and balances[org_id].spendable < late + pending:
+        if late > spendable.get(org_id, 0):
             case.change.uncollected += late
             return
+        spendable[org_id] = spendable.get(org_id, 0) - late
     step.captured = settlement.captured
     case.moves.extend(settlement.moves)
 

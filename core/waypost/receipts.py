@@ -7,7 +7,7 @@ since the sweeper tries parked receipts again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -65,14 +65,20 @@ def reports(conn: Connection, updates: Sequence[PlacedUpdate], now: int) -> list
 def claim_parked(conn: Connection, provider_ids: Sequence[tuple[str, str]], now: int) -> list[Report]:
     """Take the parked receipts of sends that have just become known by these (gateway, provider id)."""
     parked = events.parked_under(conn, provider_ids) if provider_ids else []
-    return _claim(conn, parked, now)
+    return _claim(conn, parked, now, {})[0]
 
 
-def retry_parked(conn: Connection, now: int, give_up_before: int, limit: int = 200) -> list[Report]:
-    """Try parked receipts again; give up those that have waited since before then."""
+def retry_parked(
+    conn: Connection, now: int, give_up_before: int, siblings: Callable[[str], tuple[str, ...]], limit: int = 200
+) -> list[Report]:
+    """Try parked receipts again; give up those that have waited since before then.
+
+    A receipt is parked under the likeliest gateway; it may be about a message of one of its `siblings`.
+    """
     oldest = events.oldest_parked(conn, limit)
-    found = _claim(conn, oldest, now)
-    stale = [item for item in oldest if item.received_at < give_up_before]
+    others = {item.gateway_id: siblings(item.gateway_id) for item in oldest}
+    found, claimed = _claim(conn, oldest, now, others)
+    stale = [item for item in oldest if item.received_at < give_up_before and item not in claimed]
     events.add_channel_events(
         conn,
         [(item.gateway_id, item.event_id, "Orphan", None, item.received_at, None, item.event) for item in stale],
@@ -81,19 +87,27 @@ def retry_parked(conn: Connection, now: int, give_up_before: int, limit: int = 2
     return found
 
 
-def _claim(conn: Connection, parked: Sequence[Parked], now: int) -> list[Report]:
+def _claim(
+    conn: Connection, parked: Sequence[Parked], now: int, others: Mapping[str, tuple[str, ...]]
+) -> tuple[list[Report], list[Parked]]:
     if not parked:
-        return []
-    known = events.refs(conn, {(item.gateway_id, item.provider_id) for item in parked if item.provider_id})
+        return [], []
+    under = {item.gateway_id: (item.gateway_id, *others.get(item.gateway_id, ())) for item in parked}
+    known = events.refs(
+        conn, {(gateway, item.provider_id) for item in parked if item.provider_id for gateway in under[item.gateway_id]}
+    )
     found: list[Report] = []
-    done: list[tuple[str, str]] = []
+    done: list[Parked] = []
     for item in parked:
-        ref = known.get((item.gateway_id, item.provider_id or ""))
-        if ref is not None:
-            found.append(_report(load_delivery_update(item.event), item.gateway_id, ref, now))
-            done.append((item.gateway_id, item.event_id))
-    events.unpark(conn, done)
-    return found
+        sender = next(
+            (gateway for gateway in under[item.gateway_id] if (gateway, item.provider_id or "") in known), None
+        )
+        if sender is not None:
+            ref = known[sender, item.provider_id or ""]
+            found.append(_report(load_delivery_update(item.event), sender, ref, now))
+            done.append(item)
+    events.unpark(conn, [(item.gateway_id, item.event_id) for item in done])
+    return found, done
 
 
 def _refs_of(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
+import shutil
+import subprocess
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +33,18 @@ class RealPostgres:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         with _locked(folder / "lock"):
-            self.server = get_server(folder / "data")
+            self.server = get_server(folder / "data", cleanup_mode="delete", start=False)
+            self._start()
+
+    def _start(self) -> None:
+        """Start the server; on a busy machine it may not be ready within the ten seconds that one attempt waits."""
+        for attempt in range(1, 5):
+            try:
+                self.server.start()
+                return
+            except subprocess.SubprocessError:
+                if attempt == 4:
+                    raise
 
     def url(self, name: str) -> str:
         """The URL of one of its databases."""
@@ -40,17 +53,18 @@ class RealPostgres:
     async def prepare(self) -> None:
         """Make the template, if no other worker has."""
         with _locked(self._folder / "lock"):
-            if (self._folder / "prepared").exists():
+            if await self.execute(f"SELECT 1 FROM pg_database WHERE datname = '{_TEMPLATE}'"):
                 return
             # No power cut is tested here, so that commits may be quick.
             await self.execute("ALTER SYSTEM SET fsync = off")
             await self.execute("ALTER SYSTEM SET full_page_writes = off")
             await self.execute("SELECT pg_reload_conf()")
-            await self.execute(f"CREATE DATABASE {_TEMPLATE}")
-            database = await PostgresDatabase.open(self.url(_TEMPLATE))
+            await self.execute("DROP DATABASE IF EXISTS unfinished")
+            await self.execute("CREATE DATABASE unfinished")
+            database = await PostgresDatabase.open(self.url("unfinished"))
             await database.write(upgrade)
             await database.close()
-            (self._folder / "prepared").touch()
+            await self.execute(f"ALTER DATABASE unfinished RENAME TO {_TEMPLATE}")
 
     async def create(self) -> str:
         """Make a fresh, migrated database; return its name."""
@@ -68,13 +82,21 @@ class RealPostgres:
         """Drop a database, whoever is still connected."""
         await self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
-    async def execute(self, statement: str) -> None:
+    async def execute(self, statement: str) -> list[asyncpg.Record]:
         """Run a statement as the administrator."""
         connection = await asyncpg.connect(self.url("postgres"))
         try:
-            await connection.execute(statement)
+            found: list[asyncpg.Record] = await connection.fetch(statement)
+            return found
         finally:
             await connection.close()
+
+    def close(self) -> None:
+        """Let go of the server; whoever is last stops it and deletes its files."""
+        with _locked(self._folder / "lock"):
+            self.server.cleanup()
+            if not (self._folder / "data").exists():
+                shutil.rmtree(self._folder)
 
 
 @contextmanager

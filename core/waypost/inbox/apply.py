@@ -98,6 +98,12 @@ class Parser:
             return Parsed(delivery, (), str(error))
         return Parsed(delivery, tuple(Placed(event, self._gateways(directory, delivery, event)) for event in found))
 
+    def siblings(self, gateway_id: str) -> tuple[str, ...]:
+        """The gateways that a receipt parked under this one may be about as well."""
+        directory = self._directory()
+        gateway = directory.gateways.get(gateway_id)
+        return tuple(other.id for other in _siblings(directory, gateway)) if gateway else ()
+
     def _gateways(self, directory: Directory, delivery: Delivery, event: ChannelEvent) -> tuple[Gateway, ...]:
         """The gateways an event may be about: only those whose secret the delivery was verified with."""
         named = directory.gateways.get(delivery.gateway_id or "")
@@ -123,6 +129,14 @@ def spoken_for(directory: Directory, named: Gateway) -> tuple[Gateway, ...]:
     """The gateways that a proof for this one speaks for: itself, then those of the same account and owner."""
     siblings = directory.by_account_ref(named.plugin, named.account_ref) if named.account_ref else []
     return (named, *(other for other in siblings if other.id != named.id and _same_secret(other, named)))
+
+
+def _siblings(directory: Directory, gateway: Gateway) -> tuple[Gateway, ...]:
+    """The other gateways that proof for this one is proof for."""
+    if not gateway.account_ref:
+        return ()
+    found = directory.by_account_ref(gateway.plugin, gateway.account_ref)
+    return tuple(other for other in found if other.id != gateway.id and _same_secret(other, gateway))
 
 
 def _same_secret(one: Gateway, other: Gateway) -> bool:
@@ -159,25 +173,34 @@ def apply_events(conn: Connection, placed: Sequence[Placed], rules: Rules, clock
 
 def _inbound(conn: Connection, placed: Sequence[Placed], now: int) -> list[Inbound]:
     rows: list[Inbound] = []
+    changes: list[tuple[str, InboundMessage]] = []
     for item in placed:
         event = item.event
         if not item.gateways:
             continue
         gateway = item.gateways[0]
+        at = from_datetime(event.occurred_at) if event.occurred_at else now
         if isinstance(event, Engagement) and event.action in ("postback", "referral"):
-            at = from_datetime(event.occurred_at) if event.occurred_at else now
             inbound.note_inbound(conn, gateway.id, [address.value for address in event.sender], at)
         if not isinstance(event, InboundMessage):
             continue
-        at = from_datetime(event.occurred_at) if event.occurred_at else now
         if event.change == "new":
             rows.append(_inbound_row(event, gateway, now))
         else:
-            content = event.content.model_dump_json(exclude_none=True) if event.change == "edit" else None
-            inbound.change(conn, gateway.id, event.provider_id, content)
+            changes.append((gateway.id, event))
         if event.change != "unsend":
             inbound.note_inbound(conn, gateway.id, [address.value for address in event.sender], at)
-    return inbound.add_new(conn, rows) if rows else []
+    new = inbound.add_new(conn, rows) if rows else []
+    # Only now: what is changed may have come in this very batch.
+    for gateway_id, event in changes:
+        content = event.content.model_dump_json(exclude_none=True) if event.change == "edit" else None
+        inbound.change(conn, gateway_id, event.provider_id, content)
+    return new
+
+
+def _storable(text: str | None) -> str | None:
+    """A stranger's free text without what a database cannot hold: NUL and lone surrogates."""
+    return None if text is None else text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _inbound_row(event: InboundMessage, gateway: Gateway, now: int) -> Inbound:
@@ -193,8 +216,8 @@ def _inbound_row(event: InboundMessage, gateway: Gateway, now: int) -> Inbound:
         sender=orjson.dumps([[address.kind, address.value] for address in event.sender]).decode(),
         recipient=orjson.dumps([event.recipient.kind, event.recipient.value]).decode(),
         content=orjson.dumps(content).decode(),
-        sender_name=event.sender_name,
-        reply_to=event.reply_to,
+        sender_name=_storable(event.sender_name),
+        reply_to=_storable(event.reply_to),
         received_at=now,
         occurred_at=from_datetime(event.occurred_at) if event.occurred_at else None,
     )

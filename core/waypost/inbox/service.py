@@ -53,6 +53,7 @@ class Inbox:
         self._database = database
         self._clock = clock
         self._rules = rules
+        self._plugins = plugins
         self._poll = poll
         self._changed = changed
         self._received = received
@@ -152,13 +153,17 @@ class Inbox:
     async def tend_once(self, *, left_behind: int = LEFT_BEHIND) -> None:
         """Apply deliveries that were left behind and try parked receipts again."""
         now = self._clock.now()
-        found = await self._database.read(lambda conn: deliveries.stored_before(conn, now - left_behind, MAX_BATCH))
+        # A delivery for a plugin that is not loaded here is left to the nodes that have it.
+        mine = sorted(self._plugins)
+        found = await self._database.read(
+            lambda conn: deliveries.stored_before(conn, now - left_behind, mine, MAX_BATCH)
+        )
         waiting = {item.id for item in self._waiting}
         if found := [item for item in found if item.id not in waiting]:
             await self._apply([self._parser.parse(item) for item in found])
 
         def retry(conn: Connection) -> list[Change]:
-            found = receipts.retry_parked(conn, now, now - PARKED_FOR)
+            found = receipts.retry_parked(conn, now, now - PARKED_FOR, self._parser.siblings)
             return report(conn, found, self._rules, now) if found else []
 
         self._changed(await self._database.write(retry))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,11 +80,16 @@ def set_failed(conn: Connection, delivery_id: str, problem: str) -> None:
     update_many(conn, delivery, where=("id",), values=("state", "problem"), rows=[(delivery_id, "failed", problem)])
 
 
-def stored_before(conn: Connection, before: int, limit: int) -> list[Delivery]:
-    """Deliveries stored before then and not applied yet: those a killed node left behind."""
+def stored_before(conn: Connection, before: int, plugins: Iterable[str], limit: int) -> list[Delivery]:
+    """Deliveries for these plugins, stored before then and not applied yet: those a killed node left behind."""
     rows = conn.execute(
         select(delivery)
-        .where(delivery.c.state == "stored", text("state <> 'applied'"), delivery.c.received_at < before)
+        .where(
+            delivery.c.state == "stored",
+            text("state <> 'applied'"),
+            delivery.c.plugin.in_(sorted(plugins)),
+            delivery.c.received_at < before,
+        )
         .order_by(delivery.c.id)
         .limit(limit)
     )

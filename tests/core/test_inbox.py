@@ -1,0 +1,335 @@
+"""The inbox: verified, stored before the answer, applied once, and never taken down by one delivery."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import pytest
+from fake_channel import FakeChannel
+from sqlalchemy import Connection, text
+from waypost.clock import MINUTE
+from waypost.inbox.receive import MAX_VERIFICATIONS
+from waypost.plugin import (
+    Address,
+    ChannelEvent,
+    ConsentChange,
+    DeliveryUpdate,
+    InboundMessage,
+    Media,
+    Text,
+    UnknownEvent,
+    WebhookReply,
+    WebhookRequest,
+    hookimpl,
+)
+from waypost.store import deliveries, inbound
+from waypost.store.database import Database, StoreUnavailableError
+from world import TO, OpenWorld, Partner, World
+
+
+async def states(database: Database) -> list[tuple[str, str]]:
+    def work(conn: Connection) -> list[tuple[str, str]]:
+        return [tuple(row) for row in conn.execute(text("SELECT state, problem FROM delivery ORDER BY id"))]
+
+    return await database.read(work)
+
+
+async def others(database: Database) -> list[tuple[str, str]]:
+    def work(conn: Connection) -> list[tuple[str, str]]:
+        rows = conn.execute(text("SELECT gateway_id, kind FROM channel_event ORDER BY event_id"))
+        return [tuple(row) for row in rows]
+
+    return await database.read(work)
+
+
+def wrote(provider_id: str = "in-1", body: str = "Hi", event_id: str | None = None, **fields: object) -> InboundMessage:
+    return InboundMessage(
+        **{  # type: ignore[arg-type]
+            "event_id": event_id or f"inbound:{provider_id}",
+            "provider_id": provider_id,
+            "sender": (Address("e164", TO), Address("wa_user_id", "u1")),
+            "recipient": Address("e164", "+1555"),
+            "content": Text(body=body),
+        }
+        | fields
+    )
+
+
+async def inbox_of(world: World, partner: Partner) -> list[inbound.Inbound]:
+    return await world.database.read(lambda conn: inbound.page(conn, partner.app.id, "", 100))
+
+
+async def owned(world: World) -> Partner:
+    """A partner whose app owns its gateway."""
+    org = await world.organization()
+    app = await world.app(org)
+    gateway = await world.gateway(app_id=app.id)
+    return Partner(org, app, await world.key(app), (gateway,))
+
+
+# ---- may they come in
+
+
+async def test_a_forged_delivery_gets_one_constant_answer_and_leaves_nothing(world: World) -> None:
+    partner = await owned(world)
+    answers = [
+        await world.tell(partner, wrote(), signature="forged"),
+        await world.tell(partner, wrote(), signature="förged\ud800"),
+        await world.tell(partner, body=b"", signature=""),
+    ]
+    assert answers == [WebhookReply(401, b"unauthorized")] * 3
+    assert await states(world.database) == []
+
+
+async def test_a_plugin_that_fails_to_verify_lets_nobody_in(open_world: OpenWorld) -> None:
+    class Broken(FakeChannel):
+        @hookimpl
+        async def verify_webhook(self, ctx: object, request: WebhookRequest) -> object:  # type: ignore[override]
+            if b"raise" in request.body:
+                raise ZeroDivisionError
+            return True  # a careless plugin: not a verdict
+
+    world = await open_world(Broken())
+    partner = await owned(world)
+    for body in (b"raise", b"lie"):
+        assert (await world.tell(partner, body=body)).status == 401
+    assert await states(world.database) == []
+
+
+async def test_without_a_secret_nothing_is_let_in_and_the_provider_tries_again(world: World) -> None:
+    gateway = await world.gateway(secrets="")
+    reply = await world.node.inbox.receive(world.channel.tells(wrote()), plugin="fake", gateway=gateway.id)
+    assert reply.status == 503
+    reply = await world.node.inbox.receive(world.channel.tells(wrote()), plugin="fake")
+    assert reply.status == 503
+    assert world.channel.verifications == 0
+
+
+@pytest.mark.parametrize("named", [{"plugin": "fake", "gateway": "gw_nobody"}, {"plugin": "nobody"}])
+async def test_an_unknown_url_is_not_found(world: World, named: dict[str, str]) -> None:
+    await owned(world)
+    assert (await world.node.inbox.receive(world.channel.tells(wrote()), **named)).status == 404
+
+
+async def test_a_gateway_answers_under_its_own_plugin_only(open_world: OpenWorld) -> None:
+    world = await open_world(FakeChannel(), FakeChannel("other"))
+    partner = await owned(world)
+    reply = await world.node.inbox.receive(world.channel.tells(wrote()), plugin="other", gateway=partner.gateway.id)
+    assert reply.status == 404
+
+
+async def test_a_forged_post_costs_at_most_eight_verifications(world: World) -> None:
+    for _ in range(MAX_VERIFICATIONS + 4):
+        await world.gateway()
+    reply = await world.node.inbox.receive(world.channel.tells(wrote(), signature="forged"), plugin="fake")
+    assert (reply.status, world.channel.verifications) == (401, MAX_VERIFICATIONS)
+
+
+async def test_a_store_that_is_down_is_no_thank_you(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    partner = await owned(world)
+
+    async def down(work: object) -> None:
+        raise StoreUnavailableError("down")
+
+    monkeypatch.setattr(world.database, "write", down)
+    with pytest.raises(StoreUnavailableError):
+        await world.tell(partner, wrote())
+    monkeypatch.undo()
+    assert await states(world.database) == []
+
+
+async def test_one_url_for_all_asks_the_plugins_that_recognise_it(open_world: OpenWorld) -> None:
+    recognising = FakeChannel("one", hooks=frozenset({"recognize"}))
+    silent = FakeChannel("two")
+    world = await open_world(recognising, silent)
+    gateway = await world.gateway(recognising, account_ref="A1")
+    await world.gateway(silent)
+    known = recognising.tells(wrote(), headers=(("x-account", "A1"),))
+    assert (await world.node.inbox.receive(known)).status == 200
+    await world.node.inbox.drain()
+    assert (recognising.verifications, silent.verifications) == (1, 0)
+    assert (await world.node.inbox.receive(recognising.tells(wrote()))).status == 401
+    assert (await world.node.inbox.receive(known, among=["two"])).status == 401
+
+    def stored(conn: Connection) -> str:
+        return str(conn.execute(text("SELECT gateway_id FROM inbound_message")).scalar_one())
+
+    assert await world.database.read(stored) == gateway.id
+
+
+# ---- what is made of it
+
+
+async def test_an_inbound_message_is_stored_once(world: World) -> None:
+    partner = await owned(world)
+    await world.tell(partner, wrote(), wrote())
+    await world.tell(partner, wrote(event_id="again"))
+    (row,) = await inbox_of(world, partner)
+    assert (row.gateway_id, row.channel, row.app_id) == (partner.gateway.id, "SMS", partner.app.id)
+    assert json.loads(row.content)["body"] == "Hi"
+    assert json.loads(row.sender) == [["e164", TO], ["wa_user_id", "u1"]]
+    assert [state for state, _ in await states(world.database)] == ["applied", "applied"]
+
+
+async def test_further_media_stay_with_their_message(world: World) -> None:
+    partner = await owned(world)
+    picture = Media(kind="image", url="https://media.test/1")
+    await world.tell(partner, wrote(content=picture, more=(picture,)))
+    (row,) = await inbox_of(world, partner)
+    assert [item["url"] for item in json.loads(row.content)["more"]] == ["https://media.test/1"]
+
+
+async def test_an_edit_replaces_and_an_unsend_erases(world: World) -> None:
+    partner = await owned(world)
+    await world.tell(partner, wrote())
+    await world.tell(partner, wrote(body="Hello", change="edit", event_id="edit"))
+    (row,) = await inbox_of(world, partner)
+    assert (json.loads(row.content)["body"], row.unsent) == ("Hello", False)
+    await world.tell(partner, wrote(change="unsend", event_id="unsend"))
+    (row,) = await inbox_of(world, partner)
+    assert (row.content, row.unsent) == ("{}", True)
+
+
+async def test_what_was_taken_back_in_the_same_delivery_is_not_kept(world: World) -> None:
+    partner = await owned(world)
+    await world.tell(partner, wrote(body="secret"), wrote(body="secret", change="unsend", event_id="unsend"))
+    (row,) = await inbox_of(world, partner)
+    assert (row.content, row.unsent) == ("{}", True)
+
+
+async def test_writing_opens_the_window_for_every_address_of_the_sender(world: World) -> None:
+    partner = await owned(world)
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    await world.tell(partner, wrote("in-2", occurred_at=at), wrote("in-1", occurred_at=at.replace(day=1)))
+    pairs = [(partner.gateway.id, TO), (partner.gateway.id, "u1"), (partner.gateway.id, "nobody")]
+    found = await world.database.read(lambda conn: inbound.last_inbound(conn, pairs))
+    assert found == {pair: int(at.timestamp()) * 1_000_000 for pair in pairs[:2]}
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_the_latest_word_on_consent_counts(world: World, order: Sequence[int]) -> None:
+    partner = await owned(world)
+    words = [
+        ConsentChange(
+            event_id=f"c{day}", address=Address("e164", TO), state=state, occurred_at=datetime(2026, 1, day, tzinfo=UTC)
+        )
+        for day, state in ((1, "opted_out"), (2, "opted_in"))
+    ]
+    for number in order:
+        await world.tell(partner, words[number])
+    consent = await world.database.read(lambda conn: inbound.consent_of(conn, partner.gateway.id, TO))
+    assert consent == {"all": "opted_in"}
+    assert await others(world.database) == [(partner.gateway.id, "ConsentChange")] * 2
+
+
+async def test_what_nobody_understands_is_kept(world: World) -> None:
+    partner = await owned(world)
+    await world.tell(partner, UnknownEvent(event_id="u", reason="new field"), ChannelEvent(event_id="c"))
+    assert await others(world.database) == [
+        (partner.gateway.id, "ChannelEvent"),
+        (partner.gateway.id, "UnknownEvent"),
+    ]
+
+
+# ---- bad luck
+
+
+async def test_a_delivery_that_cannot_be_parsed_waits_for_the_fix(world: World) -> None:
+    partner = await owned(world)
+    bad = world.channel.tells(fault=KeyError("+4915112345678"))
+    reply = await world.node.inbox.receive(bad, plugin="fake", gateway=partner.gateway.id)
+    assert reply.status == 200  # it is safe with us
+    await world.tell(partner, wrote("in-2"))
+    ((failed, problem), (applied, _)) = await states(world.database)
+    assert (failed, applied) == ("failed", "applied")
+    assert "KeyError" in problem
+    assert "4915" not in problem
+
+    world.clock.advance(10 * MINUTE)
+    await world.node.inbox.tend_once()
+    assert world.channel.parses == 2  # it is not tried again by itself
+    world.channel.mend(bad, wrote("in-1"))
+    assert await world.node.inbox.parse_again("fake") == 1
+    assert len(await inbox_of(world, partner)) == 2
+    assert {state for state, _ in await states(world.database)} == {"applied"}
+    assert await world.node.inbox.parse_again("fake") == 0
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        wrote("bad", occurred_at=datetime(2026, 1, 1)),  # noqa: DTZ001 - the mistake
+        wrote("bad", recipient=None),
+        DeliveryUpdate(event_id="bad", status="delivered", provider_id=7),  # type: ignore[arg-type]
+        DeliveryUpdate(event_id="bad", status="exploded", provider_id="p-1"),  # type: ignore[arg-type]
+    ],
+    ids=["naive time", "no recipient", "id not text", "no such status"],
+)
+async def test_a_poisoned_delivery_takes_nobody_down(world: World, poison: ChannelEvent) -> None:
+    partner = await world.partner()
+    await world.start()
+    admitted = await world.accept(partner)
+    await world.status(admitted, "SENT")
+    receive, gateway = world.node.inbox.receive, partner.gateway.id
+    for events in ([wrote("a")], [poison], [DeliveryUpdate(event_id="e", status="delivered", provider_id="p-1")]):
+        assert (await receive(world.channel.tells(*events), plugin="fake", gateway=gateway)).status == 200
+    await world.node.inbox.drain()
+    assert (await world.message(admitted.message.id)).status == "DELIVERED"
+    assert [state for state, _ in await states(world.database)].count("applied") >= 2
+    assert "stored" not in dict(await states(world.database))
+
+
+@pytest.mark.parametrize("strange", ["a\x00b", "\ud800"], ids=["NUL", "surrogate"])
+async def test_characters_that_a_database_cannot_hold_do_not_lose_a_message(world: World, strange: str) -> None:
+    partner = await owned(world)
+    await world.tell(partner, wrote("in-1", body="a\x00b", sender_name=strange, reply_to=strange), wrote("in-2"))
+    assert [row.provider_id for row in await inbox_of(world, partner)] == ["in-1", "in-2"]
+
+
+async def test_what_a_killed_node_left_behind_is_applied(world: World) -> None:
+    partner = await owned(world)
+    request = world.channel.tells(wrote())
+    delivery = deliveries.Delivery(
+        id="raw_1", plugin="fake", gateway_id=partner.gateway.id, provider_app_id=None, request=request,
+        received_at=world.clock.now(),
+    )  # fmt: skip
+    await world.database.write(lambda conn: deliveries.add_many(conn, [delivery]))
+    await world.node.inbox.tend_once()
+    assert await inbox_of(world, partner) == []  # its node may still be at it
+    world.clock.advance(MINUTE)
+    await world.node.inbox.tend_once()
+    assert len(await inbox_of(world, partner)) == 1
+
+
+async def test_a_node_without_the_plugin_leaves_the_delivery_to_others(open_world: OpenWorld) -> None:
+    """Two deployments on one database: a delivery is only for the nodes that have its plugin."""
+    world = await open_world(FakeChannel())
+    delivery = deliveries.Delivery(
+        id="raw_1", plugin="elsewhere", gateway_id=None, provider_app_id=None,
+        request=WebhookRequest(method="POST", url="https://gateway.test/webhooks/elsewhere"), received_at=0,
+    )  # fmt: skip
+    await world.database.write(lambda conn: deliveries.add_many(conn, [delivery]))
+    await world.node.inbox.tend_once()
+    assert [state for state, _ in await states(world.database)] == ["stored"]
+
+
+async def test_a_shared_urls_event_belongs_to_the_account_it_names(open_world: OpenWorld) -> None:
+    channel = FakeChannel(hooks=frozenset({"recognize"}), info={"webhook_scope": "shared"})
+    world = await open_world(channel)
+    org = await world.organization()
+    app = await world.app(org)
+    mine, theirs = await world.provider_app("fake"), await world.provider_app("fake")
+    gateway = await world.gateway(provider_app_id=mine.id, account_ref="A1", app_id=app.id)
+    foreign = await world.gateway(provider_app_id=theirs.id, account_ref="A2", app_id=app.id)
+    partner = Partner(org, app, "", (gateway,))
+    request = channel.tells(
+        wrote("in-1", account_ref="A1"), wrote("in-2", account_ref="A2"), wrote("in-3", account_ref="A3"),
+        wrote("in-4"), headers=(("x-account", "A1"),),
+    )  # fmt: skip
+    assert (await world.node.inbox.receive(request, plugin="fake")).status == 200
+    await world.node.inbox.drain()
+    rows = await inbox_of(world, partner)
+    assert [(row.provider_id, row.gateway_id) for row in rows] == [("in-1", gateway.id)]
+    assert foreign.id not in {row.gateway_id for row in rows}

@@ -1,0 +1,290 @@
+"""Receipts: whose message they are about, whenever and however often they come."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from fake_channel import FakeChannel
+from sqlalchemy import Connection, text
+from waypost.admission.candidate import Admitted
+from waypost.clock import HOUR, SECOND, to_datetime
+from waypost.inbox.service import PARKED_FOR
+from waypost.plugin import Address, Context, DeliveryUpdate, OutboundMessage, PriceUpdate, SendResult
+from waypost.store import events
+from waypost.store.database import Database
+from world import PRICE, TO, OpenWorld, Partner, World
+
+
+async def parked(database: Database) -> int:
+    def count(conn: Connection) -> int:
+        return int(conn.execute(text("SELECT COUNT(*) FROM parked_event")).scalar_one())
+
+    return await database.read(count)
+
+
+async def sent(world: World, partner: Partner, to: str = TO) -> Admitted:
+    admitted = await world.accept(partner, to)
+    await world.status(admitted, "SENT")
+    return admitted
+
+
+class Later:
+    """A provider whose answer is late; receipts may overtake it."""
+
+    def __init__(self, provider_id: str = "p") -> None:
+        self.answer = asyncio.Event()
+        self.provider_id = provider_id
+
+    async def __call__(self, ctx: Context, message: OutboundMessage) -> SendResult:
+        await self.answer.wait()
+        return SendResult(provider_ids=(self.provider_id,))
+
+
+async def test_a_receipt_that_overtakes_the_answer_is_parked_then_claimed(world: World) -> None:
+    partner = await world.partner()
+    later = Later()
+    world.channel.on(TO, later)
+    await world.start()
+    admitted = await world.accept(partner)
+    await world.channel.called(1)
+    reply = await world.tell(partner, DeliveryUpdate(event_id="e", status="delivered", provider_id="p"))
+    assert reply.status == 200
+    assert await parked(world.database) == 1
+    assert (await world.message(admitted.message.id)).status == "SENDING"
+
+    later.answer.set()
+    message = await world.status(admitted, "DELIVERED")
+    assert message.captured == PRICE
+    assert await parked(world.database) == 0
+
+
+async def test_a_receipt_with_our_correlation_needs_no_answer(world: World) -> None:
+    partner = await world.partner()
+    world.channel.on(TO, Later())
+    await world.start()
+    admitted = await world.accept(partner)
+    await world.channel.called(1)
+    correlation = world.channel.sent[0].ctx.correlation
+    await world.tell(
+        partner, DeliveryUpdate(event_id="e", status="delivered", provider_id="p", correlation=correlation)
+    )
+    assert (await world.message(admitted.message.id)).status == "DELIVERED"
+    # It also taught us the provider's id: a later receipt may come without the correlation.
+    await world.tell(partner, DeliveryUpdate(event_id="e2", status="read", provider_id="p"))
+    assert (await world.message(admitted.message.id)).status == "READ"
+    world.channel.sent.clear()
+    await world.node.outbox.stop(0.01)
+
+
+async def test_a_strangers_correlation_moves_nothing(world: World) -> None:
+    """Whoever proved to speak for one gateway says nothing about messages of another."""
+    victim, attacker = await world.partner(), await world.partner()
+    await world.start()
+    admitted = await sent(world, victim)
+    correlation = world.channel.sent[0].ctx.correlation
+    for claim in (
+        DeliveryUpdate(event_id="e1", status="failed", correlation=correlation),
+        DeliveryUpdate(event_id="e2", status="delivered", provider_id="p-1"),
+        DeliveryUpdate(event_id="e3", status="read", provider_id="p-1", correlation=correlation),
+    ):
+        reply = await world.tell(attacker, claim)
+        assert reply.status == 200
+    await world.node.inbox.tend_once()
+    assert (await world.message(admitted.message.id)).status == "SENT"
+    assert await parked(world.database) == 3
+
+
+@pytest.mark.parametrize(
+    "correlation",
+    ["", "nonsense", "msg_x.1", "msg_x.1.1.1", "msg_x.-1.1", "msg_x.99999.1", "msg_x.1.²", "..", "'\";--"],
+)
+async def test_a_nonsense_correlation_is_parked_and_harms_nothing(world: World, correlation: str) -> None:
+    partner = await world.partner()
+    await world.tell(partner, DeliveryUpdate(event_id="e", status="failed", correlation=correlation))
+    assert await parked(world.database) == 1
+
+
+async def test_the_same_receipt_counts_once(world: World) -> None:
+    partner = await world.partner()
+    await world.start()
+    admitted = await sent(world, partner)
+    receipt = DeliveryUpdate(event_id="e", status="delivered", provider_id="p-1")
+    await world.tell(partner, receipt, receipt)
+    await world.tell(partner, receipt)
+    assert sorted(await world.kinds(admitted.message.id)) == ["delivered", "queued", "sending", "sent"]
+    entries = (await world.balance(partner.org)).captured
+    assert entries == PRICE
+
+
+async def test_receipts_of_many_messages_in_one_delivery(world: World) -> None:
+    partner = await world.partner()
+    await world.start()
+    one, two = await sent(world, partner), await sent(world, partner)
+    await world.tell(
+        partner,
+        DeliveryUpdate(event_id="e1", status="delivered", provider_id="p-1"),
+        DeliveryUpdate(event_id="e2", status="undelivered", provider_id="p-2", error_class="InvalidRecipient"),
+        DeliveryUpdate(event_id="e3", status="read", provider_id="p-3"),
+    )
+    assert (await world.message(one.message.id)).status == "DELIVERED"
+    message = await world.message(two.message.id)
+    assert (message.status, message.error_code, message.captured) == ("UNDELIVERED", "INVALID_RECIPIENT", PRICE)
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ({"error_class": "ContentRejected"}, "CONTENT_REJECTED"),
+        ({"error_class": "NoSuchClass"}, "FAILED"),
+        ({}, "FAILED"),
+    ],
+)
+async def test_a_failure_tells_its_reason(world: World, said: dict[str, str], code: str) -> None:
+    partner = await world.partner()
+    await world.start()
+    admitted = await sent(world, partner)
+    await world.tell(
+        partner,
+        DeliveryUpdate(
+            event_id="e", status="failed", provider_id="p-1", error_code="30007", error_detail="Filtered.", **said
+        ),
+    )
+    message = await world.message(admitted.message.id)
+    assert (message.error_code, message.error_detail, message.captured) == (code, "Filtered.", 0)
+    assert (await world.events(message.id))[-1].data["provider_code"] == "30007"
+
+
+async def test_a_delivery_after_a_failure_is_charged_and_flagged(world: World) -> None:
+    partner = await world.partner(credit_micros=PRICE)
+    await world.start()
+    admitted = await sent(world, partner)
+    await world.tell(partner, DeliveryUpdate(event_id="e1", status="failed", provider_id="p-1"))
+    assert (await world.balance(partner.org)).available == PRICE
+    await world.tell(partner, DeliveryUpdate(event_id="e2", status="delivered", provider_id="p-1"))
+    message = await world.message(admitted.message.id)
+    assert (message.status, message.contradictory, message.captured) == ("DELIVERED", True, PRICE)
+    assert (await world.balance(partner.org)).available == 0
+    assert await world.books_balance()
+
+
+async def test_a_late_charge_never_goes_below_the_credit_limit(world: World) -> None:
+    """Two messages are billable after all, and there is credit for one: in one delivery, and never below the limit."""
+    partner = await world.partner(credit_micros=2 * PRICE)
+    await world.start()
+    first, second = await sent(world, partner), await sent(world, partner)
+    await world.tell(
+        partner,
+        DeliveryUpdate(event_id="e1", status="failed", provider_id="p-1"),
+        DeliveryUpdate(event_id="e2", status="failed", provider_id="p-2"),
+    )
+    third = await sent(world, partner)
+    assert (await world.balance(partner.org)).available == PRICE
+    await world.tell(
+        partner,
+        DeliveryUpdate(event_id="e3", status="delivered", provider_id="p-1"),
+        DeliveryUpdate(event_id="e4", status="delivered", provider_id="p-2"),
+    )
+    statuses = {(await world.message(item.message.id)).status for item in (first, second)}
+    assert statuses == {"DELIVERED"}
+    balance = await world.balance(partner.org)
+    assert (balance.available, balance.captured, balance.held) == (0, PRICE, PRICE)
+    assert await world.books_balance()
+    assert (await world.message(third.message.id)).status == "SENT"
+
+
+async def test_a_watermark_covers_what_was_sent_until_then(open_world: OpenWorld) -> None:
+    world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}))
+    partner = await world.partner()
+    await world.start()
+    early = await sent(world, partner)
+    other = await sent(world, partner, "+491709999999")
+    world.clock.advance(SECOND)
+    mark = to_datetime(world.clock.now())
+    world.clock.advance(SECOND)
+    late = await sent(world, partner)
+    address = Address("e164", TO)
+    await world.tell(partner, DeliveryUpdate(event_id="e1", status="read", recipient=address, watermark=mark))
+    statuses = [(await world.message(item.message.id)).status for item in (early, other, late)]
+    assert statuses == ["READ", "SENT", "SENT"]
+    await world.tell(
+        partner,
+        DeliveryUpdate(event_id="e2", status="delivered", recipient=address, watermark=mark + timedelta(seconds=9)),
+    )
+    statuses = [(await world.message(item.message.id)).status for item in (early, other, late)]
+    assert statuses == ["READ", "SENT", "DELIVERED"]
+    assert await parked(world.database) == 0
+
+
+async def test_an_orphan_is_kept_and_given_up_in_the_end(world: World) -> None:
+    partner = await world.partner()
+    await world.tell(partner, DeliveryUpdate(event_id="e", status="delivered", provider_id="nobody's"))
+    world.clock.advance(PARKED_FOR - HOUR)
+    await world.node.inbox.tend_once()
+    assert await parked(world.database) == 1
+    world.clock.advance(2 * HOUR)
+    await world.node.inbox.tend_once()
+    assert await parked(world.database) == 0
+
+    def kept(conn: Connection) -> list[str]:
+        return [row[0] for row in conn.execute(text("SELECT kind FROM channel_event"))]
+
+    assert await world.database.read(kept) == ["Orphan"]
+
+
+async def test_a_receipt_parked_beside_its_message_is_found_by_the_tender(world: World) -> None:
+    """The send's result and the receipt may be stored at the same moment, neither seeing the other."""
+    partner = await world.partner()
+    await world.start()
+    admitted = await sent(world, partner)
+    now = world.clock.now()
+    row = events.Parked(
+        gateway_id=partner.gateway.id, event_id="e", provider_id="p-1", correlation=None,
+        event='{"kind":"DeliveryUpdate","event_id":"e","status":"delivered","provider_id":"p-1"}', received_at=now,
+    )  # fmt: skip
+    await world.database.write(lambda conn: events.park(conn, [row]))
+    await world.node.inbox.tend_once()
+    assert (await world.message(admitted.message.id)).status == "DELIVERED"
+    assert await parked(world.database) == 0
+
+
+async def test_a_receipt_on_a_siblings_url_is_for_whichever_sent_it(open_world: OpenWorld) -> None:
+    """Two gateways of one owner with one account: whichever URL the provider calls, early or late."""
+    world = await open_world(FakeChannel())
+    org = await world.organization()
+    app = await world.app(org)
+    first = await world.gateway(account_ref="AC1", app_id=app.id)
+    second = await world.gateway(account_ref="AC1", app_id=app.id)
+    for gateway in (first, second):
+        await world.rate(gateway)
+    await world.route(app, second)
+    partner = Partner(org, app, await world.key(app), (second,))
+    later = Later()
+    world.channel.on(TO, SendResult(provider_ids=("p-0",)), later)
+    await world.start()
+    early = await sent(world, partner)
+    await world.tell(partner, DeliveryUpdate(event_id="e1", status="delivered", provider_id="p-0"), gateway=first)
+    assert (await world.message(early.message.id)).status == "DELIVERED"
+
+    overtaken = await world.accept(partner)
+    await world.channel.called(2)
+    await world.tell(partner, DeliveryUpdate(event_id="e2", status="delivered", provider_id="p"), gateway=first)
+    later.answer.set()
+    await world.status(overtaken, "SENT", "DELIVERED")
+    await world.node.inbox.tend_once()
+    assert (await world.message(overtaken.message.id)).status == "DELIVERED"
+
+
+async def test_a_providers_price_never_changes_the_partners(world: World) -> None:
+    partner = await world.partner()
+    await world.start()
+    admitted = await sent(world, partner)
+    await world.tell(
+        partner,
+        PriceUpdate(event_id="e1", provider_id="p-1", amount=999_999_999, currency="EUR"),  # type: ignore[arg-type]
+        DeliveryUpdate(event_id="e2", status="delivered", provider_id="p-1"),
+    )
+    assert (await world.message(admitted.message.id)).captured == PRICE
+    beside = await world.database.read(lambda conn: events.channel_events_of(conn, admitted.message.id))
+    assert [item["kind"] for item in beside] == ["PriceUpdate"]
