@@ -165,6 +165,9 @@ def _advance(case: _Case, rules: Rules, now: int) -> list[Evidence]:
             break
         status = case.status_of(step)
         _follow_status(case, step, status, rules, now)
+        if status.status == "QUEUED" and step.state == "ended":
+            # It was given up as unknown, its credit is released, and only then was it found never to have been sent.
+            follow.append(_own(step, "expired", now, code="EXPIRED"))
         earlier = (step, status)
     return follow
 
