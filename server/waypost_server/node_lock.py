@@ -33,7 +33,7 @@ class NodeLock:
         self._descriptor: int | None = None
 
     def take(self, *, patience: float = 0.0) -> bool:
-        """Take it alone, as a serving node does; wait so many seconds for commands that share it. Say whether it worked."""
+        """Take it alone, as a serving node does; wait so many seconds for commands to finish. Say whether it worked."""
         until = time.monotonic() + patience
         while not self._take(fcntl.LOCK_EX):
             if not self.share():

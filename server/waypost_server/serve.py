@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 
 from aiohttp import web
 from waypost.config import Config
+from waypost.log import logger
 from waypost.node import Node, Role
 from waypost.store import migrate
 from waypost.store.database import open_database
@@ -23,6 +24,8 @@ from waypost_server.node_lock import NodeLock, database_path, socket_path
 DRAIN = 35.0
 #: How long a starting node waits for commands that work on its database, in seconds.
 PATIENCE = 5.0
+
+_LOG = logger()
 
 
 class ServeError(Exception):
@@ -76,8 +79,11 @@ async def serve(config: Config, role: Role, stop: asyncio.Event, announce: Calla
             await admin.start()
             stack.push_async_callback(admin.stop)
         stack.push_async_callback(await answer(node, listener))
-        announce(f"http://{_shown(listener)}")
+        url = f"http://{_shown(listener)}"
+        _LOG.info("node.serving", node=node.id, role=role, url=url, channels=sorted(node.plugins))
+        announce(url)
         await stop.wait()
+        _LOG.info("node.stopping", node=node.id)
         node.ready = False
 
 

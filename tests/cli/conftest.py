@@ -67,12 +67,8 @@ class Serving:
             text=True,
         )
         assert self.process.stdout is not None
-        told = []
-        for line in self.process.stdout:
-            told.append(line)
-            if line.startswith("}"):
-                break
-        self.url: str = json.loads("".join(told))["url"] if told else ""
+        told = self.process.stdout.readline()
+        self.url: str = json.loads(told)["url"] if told else ""
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Signal it and wait for its exit code."""

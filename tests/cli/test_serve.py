@@ -7,6 +7,7 @@ import signal
 import socket
 import sqlite3
 import stat
+import threading
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,8 @@ def test_commands_go_through_the_running_node(serve: Serve, waypost: Run, deploy
     assert get(f"{node.url}/readyz")["status"] == "ready"
     path = deployment / "data" / "waypost.db.sock"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert stat.S_IMODE((deployment / "data" / "waypost.db.lock").stat().st_mode) == 0o600
+    for name in ("waypost.db", "waypost.db-wal", "waypost.db.lock"):
+        assert stat.S_IMODE((deployment / "data" / name).stat().st_mode) == 0o600
 
     assert waypost("orgs", "create", "Acme", "--currency", "SGD").code == 0
     ran = waypost("orgs", "create", "Acme", "--currency", "SGD")
@@ -95,3 +97,48 @@ def test_an_empty_database_is_initialised_and_its_journal_is_kept(serve: Serve, 
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("SELECT COUNT(*) FROM organization").fetchone() == (0,)
     connection.close()
+
+
+def test_a_stopping_node_answers_what_it_has_accepted(serve: Serve, waypost: Run, deployment: Path) -> None:
+    """A send that waits for its verdict gets its answer, although the node is told to stop meanwhile."""
+    with socket.create_server(("127.0.0.1", 0)) as provider:
+        # A provider that takes the request and answers only once the node has been told to stop.
+        node = serve("--channels", "sms_twilio")
+        base = f"http://127.0.0.1:{provider.getsockname()[1]}"
+        waypost("orgs", "create", "Acme", "--currency", "SGD")
+        waypost("credit", "top-up", "Acme", "1")
+        waypost("apps", "create", "shop", "--org", "Acme")
+        secret = waypost("keys", "create", "--app", "shop", "--json").json["secret"]
+        settings = f"--set account_sid=AC{32 * '0'} --set auth_token=t --set base_url={base}"
+        for command in (
+            f"gateways create one --plugin sms_twilio --sender +15005550006 {settings}",
+            "rates add --gateway one --sku sms --price 0.05 --currency SGD",
+            "routes set --app shop --gateway one",
+        ):
+            assert waypost(*command.split()).code == 0
+        answers: list[dict[str, Any]] = []
+        sending = threading.Thread(target=lambda: answers.append(_send(node.url, secret)))
+        sending.start()
+        connection, _ = provider.accept()
+        with connection:
+            connection.settimeout(10)
+            assert connection.recv(65536).startswith(b"POST")
+            node.process.send_signal(signal.SIGTERM)
+            body = json.dumps({"sid": "SM" + 32 * "0", "status": "queued"}).encode()
+            connection.sendall(
+                b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nConnection: close\r\n"
+                + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+            )  # fmt: skip
+        sending.join(20)
+        assert node.stop(0) == 0, "one signal is enough, and a second would not wait"
+    assert answers[0]["data"]["status"] == "SENT"
+    told = waypost("messages", "show", answers[0]["data"]["messageId"], "--json").json
+    assert [attempt["provider_ids"] for attempt in told["attempts"]] == [["SM" + 32 * "0"]]
+
+
+def _send(url: str, secret: str) -> dict[str, Any]:
+    body = json.dumps({"request": {"channel": "SMS", "to": "+6591234567", "content": "Hello"}}).encode()
+    headers = {"x-api-key": secret, "Content-Type": "application/json", "Prefer": "wait=10"}
+    request = urllib.request.Request(f"{url}/partner/message/send", data=body, headers=headers)
+    with urllib.request.urlopen(request, timeout=20) as response:
+        return json.loads(response.read())  # type: ignore[no-any-return]

@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 POOL_SIZE = 10
 RETRIES = 4
+#: Whom it does not let in.
+_REFUSED = {"28": "it refuses this user or password", "3D": "there is no database of this name"}
 _RETRYABLE = frozenset({"40001", "40P01"})
 _NOW = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)")
 
@@ -116,8 +118,9 @@ def _unavailable(error: DBAPIError) -> Exception:
     if (
         lost
         or state[:2] in {"08", "53", "57", "58"}
+        or state[:2] in _REFUSED
         or state == "25006"
         or (isinstance(error, OperationalError) and not state)
     ):
-        return StoreUnavailableError(f"PostgreSQL: {state or type(error.orig).__name__}")
+        return StoreUnavailableError(f"PostgreSQL: {_REFUSED.get(state[:2]) or state or type(error.orig).__name__}")
     return error

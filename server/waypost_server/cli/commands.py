@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 import logging
 from typing import Annotated
 
@@ -100,7 +101,7 @@ def serve(
     log.configure(config.log_level)
 
     def announce(url: str) -> None:
-        present({"url": url, "role": role.value}, lambda told: say(f"Waypost serves {told['url']}"), as_json=as_json)
+        say(json.dumps({"url": url, "role": role.value}) if as_json else f"Waypost serves {url}")
 
     run(config, role.value, announce)
 

@@ -26,8 +26,9 @@ def present(answer: Any, human: Callable[[Any], None], *, as_json: bool) -> None
 
 
 def say(text: str) -> None:
-    """Print a line."""
+    """Print a line, at once."""
     sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 def table(columns: Mapping[str, Column], *, empty: str) -> Callable[[Sequence[Mapping[str, Any]]], None]:
