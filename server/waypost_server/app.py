@@ -7,6 +7,7 @@ from waypost.node import Node
 
 from waypost_server.rest.bodies import request_id
 from waypost_server.rest.health import Health
+from waypost_server.rest.openapi import OpenApi
 from waypost_server.rest.partner import PartnerApi
 from waypost_server.rest.replies import reply
 from waypost_server.rest.token import TokenApi
@@ -21,6 +22,7 @@ def build_app(node: Node) -> web.Application:
         app.add_routes(PartnerApi(node).routes())
         app.add_routes(TokenApi(node).routes())
         app.add_routes(Webhooks(node).routes())
+        app.add_routes(OpenApi(node).routes())
     app.router.add_route("*", "/{path:.*}", _nothing_here)
     return app
 
