@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from sqlalchemy import select
 from waypost.store.sqlite import SqliteDatabase
 from waypost.store.tables import inbound_message
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 Run = Callable[..., Running]
 
 
@@ -118,3 +120,18 @@ def test_without_its_wheel_the_channel_is_not_there(installed: Callable[..., Pat
         cwd=tmp_path, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert (without.stdout.strip(), with_it.stdout.strip()) == ("failed", "loaded")
+
+
+def test_the_wheel_keeps_the_contract(installed: Callable[..., Path], tmp_path: Path) -> None:
+    """The author's contract test, run where the wheel is all there is of the plugin."""
+    contract = EXAMPLES / "telegram" / "tests" / "test_contract.py"
+    shutil.copy(contract, tmp_path)
+    report = tmp_path / "report.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--waypost-report", str(report), contract.name],
+        env={**os.environ, "PYTHONPATH": str(installed("telegram"))},
+        cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "telegram: gold" in done.stdout
+    assert report.exists()

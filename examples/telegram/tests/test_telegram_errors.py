@@ -79,7 +79,7 @@ async def test_every_row(attempt: Attempt, row: Row) -> None:
         (lambda: web.json_response([]), OutcomeUnknown),
         (lambda: web.Response(text="<html>"), OutcomeUnknown),
         (lambda: web.Response(text="<html>", status=503), OutcomeUnknown),
-        (lambda: web.Response(text="<html>", status=400), OutcomeUnknown),
+        (lambda: web.Response(text="<html>", status=400), Permanent),
         (lambda: web.Response(status=302, headers={"Location": "/"}), OutcomeUnknown),
     ],
 )
@@ -97,6 +97,12 @@ async def test_waits_as_long_as_telegram_says(
     error = await attempt(refusing(429, "Too Many Requests: retry after 7", **parameters))
     assert isinstance(error, RateLimited)
     assert (error.retry_after, error.scope) == (seconds, "account")
+
+
+async def test_a_proxys_limit_is_in_its_header(attempt: Attempt) -> None:
+    error = await attempt(lambda: web.Response(status=429, headers={"Retry-After": "9"}))
+    assert isinstance(error, RateLimited)
+    assert error.retry_after == 9.0
 
 
 async def test_a_groups_limit_is_its_own(attempt: Attempt) -> None:

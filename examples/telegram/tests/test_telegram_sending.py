@@ -126,6 +126,7 @@ async def test_options_and_replies_go_along(live: Context, telegram_api: Telegra
     await telegram.send(live, message(Text(body="<b>Hi</b>"), options=options, reply_to="5550001:41"))
     fields = dict(telegram_api.journal[0].fields)
     assert fields.pop("reply_parameters") == {"message_id": 41}
+    assert fields.pop("answers") == "5550001:41"
     assert fields == {
         "method": "sendMessage", "chat_id": 5550001, "text": "<b>Hi</b>", "parse_mode": "HTML",
         "disable_notification": True, "message_thread_id": 7, "link_preview_options": {"is_disabled": True},

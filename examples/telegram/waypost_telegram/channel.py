@@ -80,7 +80,7 @@ INFO = ChannelInfo(
     ),
     content_models=(Poll,),
     # No `correlation`: Telegram returns nothing of ours, and a lost answer stays unknown.
-    features=frozenset({"replies"}),
+    features=frozenset({"replies", "shared_secret_webhooks"}),
     limits=Limits(text_length=TEXT_LIMIT, media_bytes=20_000_000),
     last_receipt="sent",
     documentation="examples/telegram/README.md",

@@ -21,7 +21,7 @@ from waypost.plugin import (
     RateLimited,
 )
 from waypost.plugin.errors import RateScope
-from waypost.plugin.http import HttpReply
+from waypost.plugin.http import HttpReply, retry_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def refusal(reply: HttpReply, *, scope: RateScope) -> ChannelError:
     if code == 429:
         return RateLimited(
             "Telegram limits the rate.",
-            retry_after=_retry_after(body),
+            retry_after=_retry_after(reply),
             scope=scope,
             provider_code="429",
             http_status=reply.status,
@@ -101,14 +101,14 @@ def refusal(reply: HttpReply, *, scope: RateScope) -> ChannelError:
     for row in ROWS:
         if row.code == code and words.startswith(row.begins):
             return row.error(row.detail, provider_code=str(code), http_status=reply.status)
-    known = 400 <= code < 500 and body.get("ok") is False
-    kind: type[ChannelError] = Permanent if known else OutcomeUnknown
+    kind: type[ChannelError] = Permanent if 400 <= code < 500 else OutcomeUnknown
     return kind(f"Telegram answered {code}.", provider_code=str(code), http_status=reply.status)
 
 
-def _retry_after(body: dict[str, object]) -> float | None:
-    parameters = body.get("parameters")
+def _retry_after(reply: HttpReply) -> float | None:
+    """What Telegram says in the body, else what the header says (a proxy's 429 has no body of Telegram's)."""
+    parameters = reply.json_object().get("parameters")
     seconds = parameters.get("retry_after") if isinstance(parameters, dict) else None
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= 86_400:
-        return None
+        return retry_after(reply)
     return float(seconds)

@@ -167,7 +167,11 @@ class TelegramSimulator(Simulator):
         message = self.message(_number(chat)) if refused is None and outcome is not Outcome.HANG else None
         accepted = message is not None and outcome is not Outcome.GARBAGE
         reference = f"{_number(chat)}:{message['message_id']}" if accepted and message else None
-        self.record(chat, outcome, provider_id=reference, fields={"method": method, **body})
+        fields = {"method": method, **body}
+        answered = body.get("reply_parameters")
+        if isinstance(answered, dict):
+            fields["answers"] = f"{_number(chat)}:{answered.get('message_id')}"
+        self.record(chat, outcome, provider_id=reference, fields=fields)
         if refused is not None:
             return refused.response()
         fault = await self.misbehave(request, outcome)
