@@ -1,7 +1,6 @@
 """Many rows in one statement, on both databases.
 
-PostgreSQL takes one array per column (`unnest`), SQLite runs the prepared statement row by row inside the writer's
-thread, which is as fast there as anything. Keys are looked up with `= ANY(array)` on PostgreSQL: a join on `unnest`
+PostgreSQL takes one array per column (`unnest`), SQLite many rows of values. Keys are looked up with `= ANY(array)` on PostgreSQL: a join on `unnest`
 tempts its planner into sequential scans.
 """
 
@@ -16,6 +15,8 @@ from sqlalchemy import BigInteger, Boolean, Connection, Integer, Table, text
 from sqlalchemy.sql.elements import TextClause
 
 Row = Sequence[Any]
+#: Rows in one statement on SQLite; a power of two.
+_LARGEST = 64
 
 
 def is_postgres(conn: Connection) -> bool:
@@ -42,7 +43,7 @@ def insert_many(conn: Connection, table: Table, columns: tuple[str, ...], rows: 
     if is_postgres(conn):
         conn.execute(_pg_insert(table, columns, conflict=False), _arrays(rows))
     else:
-        conn.exec_driver_sql(_lite_insert(table, columns, conflict=False), [tuple(row) for row in rows])
+        _lite_insert_many(conn, table, columns, rows)
 
 
 def insert_new(conn: Connection, table: Table, columns: tuple[str, ...], rows: Sequence[Row]) -> list[tuple[Any, ...]]:
@@ -87,6 +88,22 @@ def update_many(
     ]
 
 
+def _lite_insert_many(conn: Connection, table: Table, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
+    """Insert in statements of 64, 32, … 1 rows, so that few statements serve every number of rows.
+
+    Row by row costs as much work, but the writer's thread gives up the interpreter lock at each row and waits for it
+    again, which under load takes far longer than the row.
+    """
+    at = 0
+    size = _LARGEST
+    while at < len(rows):
+        while size > len(rows) - at:
+            size //= 2
+        chunk = rows[at : at + size]
+        conn.exec_driver_sql(_lite_values(table, columns, size), tuple(value for row in chunk for value in row))
+        at += size
+
+
 def _arrays(rows: Sequence[Row]) -> dict[str, Any]:
     return {f"c{number}": list(column) for number, column in enumerate(zip(*rows, strict=True))}
 
@@ -119,6 +136,13 @@ def _lite_insert(table: Table, columns: tuple[str, ...], *, conflict: bool) -> s
     marks = ", ".join("?" * len(columns))
     verb = "INSERT OR IGNORE" if conflict else "INSERT"
     return f"{verb} INTO {table.name} ({names}) VALUES ({marks})"
+
+
+@lru_cache(maxsize=256)
+def _lite_values(table: Table, columns: tuple[str, ...], rows: int) -> str:
+    one = _lite_insert(table, columns, conflict=False)
+    row = one[one.rindex("(") :]
+    return one + (", " + row) * (rows - 1)
 
 
 @lru_cache(maxsize=256)

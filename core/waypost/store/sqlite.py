@@ -48,7 +48,7 @@ def engine_for(url: str, *, read_only: bool = False) -> Engine:
         poolclass=QueuePool,
         pool_size=READERS + 1,
         max_overflow=0,
-        connect_args={"check_same_thread": False},
+        connect_args={"check_same_thread": False, "cached_statements": 512},
     )
 
     @event.listens_for(engine, "connect")
@@ -106,13 +106,15 @@ class SqliteDatabase:
     def open(cls, url: str) -> SqliteDatabase:
         """Open the file, creating it and its folder. Raises `StoreUnavailableError`."""
         path = url.removeprefix("sqlite:///")
-        Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
         database = cls(url)
         try:
+            Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
             with database._writing.connect():
                 pass
         except OperationalError as error:
             raise StoreUnavailableError(f"{path} cannot be opened ({error.orig})") from error
+        except OSError as error:
+            raise StoreUnavailableError(f"{path} cannot be opened ({error.strerror})") from error
         database._writer.start()
         return database
 
@@ -127,6 +129,8 @@ class SqliteDatabase:
 
     async def read(self, work: Work[T]) -> T:
         """Run the work in a reader's thread, on a snapshot."""
+        if self._closed:
+            raise StoreUnavailableError("the database is closed")
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
 
     async def sync_clock(self) -> None:

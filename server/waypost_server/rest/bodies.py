@@ -25,11 +25,14 @@ async def read_body(request: web.Request, limit: int) -> bytes:
 
     Raises `InvalidRequest` for a compressed one: a few bytes could become gigabytes.
     """
-    if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("identity", ""):
+    encoding = request.headers.get("Content-Encoding")
+    if encoding is not None and encoding.strip().lower() not in ("identity", ""):
         raise InvalidRequest("The body must not be compressed; send it without Content-Encoding.")
     length = request.content_length
-    if length is not None and length > limit:
-        raise PayloadTooLarge
+    if length is not None:
+        if length > limit:
+            raise PayloadTooLarge
+        return await request.read()  # which cannot be longer than its Content-Length
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.content.iter_any():

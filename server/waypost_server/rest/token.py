@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 
 from aiohttp import web
 from waypost.admission.request import SendRequest
@@ -39,14 +40,22 @@ class TokenApi:
 
     def routes(self) -> list[web.RouteDef]:
         """The API's routes."""
-        return [web.post(r"/api/send-{channel:[A-Za-z0-9_-]{1,32}}.php", self.send)]
+        served = sorted({plugin.info.channel for plugin in self._node.plugins.values()})
+        # The served channels have fixed paths, which are found faster; the pattern answers for all others.
+        return [
+            *(web.post(f"/api/send-{channel.lower()}.php", partial(self.send, channel)) for channel in served),
+            web.post(r"/api/send-{channel:[A-Za-z0-9_-]{1,32}}.php", self.send_anywhere),
+        ]
 
-    async def send(self, request: web.Request) -> web.Response:
+    async def send_anywhere(self, request: web.Request) -> web.Response:
+        """Answer for a channel however its name is written."""
+        return await self.send(request.match_info["channel"].upper().replace("-", "_"), request)
+
+    async def send(self, endpoint: str, request: web.Request) -> web.Response:
         """Accept a message and answer at once with its id and status."""
         shown = request_id(request)
         try:
             body = await read_body(request, self._node.config.max_body)
-            endpoint = request.match_info["channel"].upper().replace("-", "_")
 
             def read() -> SendRequest:
                 key = idempotency_key(request)
