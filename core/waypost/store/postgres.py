@@ -78,7 +78,7 @@ class PostgresDatabase:
             except (DBAPIError, OSError) as error:
                 if isinstance(error, DBAPIError) and _sqlstate(error) is not None and not error.connection_invalidated:
                     raise
-                raise CommitUnknownError from error
+                raise CommitUnknownError(CommitUnknownError.__doc__) from error
             return result
 
     async def read(self, work: Work[T]) -> T:

@@ -1,0 +1,108 @@
+"""The group-commit lane: one transaction for those who come together, and a verdict for each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, text
+from waypost.store.database import Database, StoreUnavailableError
+from waypost.store.group_commit import GroupCommit, LaneFullError
+
+
+class Lane:
+    """A lane that stores numbers as nodes; some of them are poison."""
+
+    def __init__(self, database: Database, **options: Any) -> None:
+        self.batches: list[list[int]] = []
+        self.told: list[tuple[list[int], list[str]]] = []
+        self.commit = GroupCommit[int, str](
+            database, self.work, committed=lambda items, told: self.told.append((list(items), list(told))), **options
+        )
+
+    def work(self, conn: Connection, items: Sequence[int]) -> list[str]:
+        self.batches.append(list(items))
+        for item in items:
+            conn.execute(
+                text("INSERT INTO audit (id, at, actor, action, subject) VALUES (:id, 0, '', '', '')"),
+                {"id": f"adt_{item}"},
+            )
+            if item < 0:
+                raise ZeroDivisionError(item)
+        return [f"verdict {item}" for item in items]
+
+
+async def stored(database: Database) -> list[str]:
+    def work(conn: Connection) -> list[str]:
+        return [row[0] for row in conn.execute(text("SELECT id FROM audit ORDER BY id"))]
+
+    return await database.read(work)
+
+
+async def test_those_who_come_together_share_a_commit_and_get_their_own_verdict(database: Database) -> None:
+    lane = Lane(database)
+    verdicts = await asyncio.gather(*(lane.commit.submit(n) for n in range(50)))
+    assert verdicts == [f"verdict {n}" for n in range(50)]
+    assert len(lane.batches) < 5
+    assert [item for batch in lane.batches for item in batch] == list(range(50))
+    assert lane.told == [(batch, [f"verdict {n}" for n in batch]) for batch in lane.batches]
+    assert len(await stored(database)) == 50
+
+
+async def test_a_poisoned_item_fails_alone(database: Database) -> None:
+    lane = Lane(database)
+    answers = await asyncio.gather(*(lane.commit.submit(n) for n in (1, 2, -3, 4, 5)), return_exceptions=True)
+    assert isinstance(answers[2], ZeroDivisionError)
+    assert [answers[n] for n in (0, 1, 3, 4)] == ["verdict 1", "verdict 2", "verdict 4", "verdict 5"]
+    assert await stored(database) == ["adt_1", "adt_2", "adt_4", "adt_5"]
+
+
+async def test_no_batch_is_larger_than_allowed(database: Database) -> None:
+    lane = Lane(database, max_batch=8)
+    await asyncio.gather(*(lane.commit.submit(n) for n in range(30)))
+    assert max(map(len, lane.batches)) == 8
+
+
+async def test_too_many_are_told_to_come_again(database: Database) -> None:
+    lane = Lane(database, limit=3)
+    futures = [lane.commit.enqueue(n) for n in range(3)]
+    with pytest.raises(LaneFullError):
+        lane.commit.enqueue(3)
+    assert await asyncio.gather(*futures) == ["verdict 0", "verdict 1", "verdict 2"]
+    assert await lane.commit.submit(4) == "verdict 4"
+
+
+async def test_a_store_that_is_down_is_told_to_all_and_not_tried_item_by_item(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    async def down(work: Callable[[Connection], object]) -> None:
+        calls.append(work)
+        raise StoreUnavailableError("down")
+
+    monkeypatch.setattr(database, "write", down)
+    lane = Lane(database)
+    answers = await asyncio.gather(*(lane.commit.submit(n) for n in range(9)), return_exceptions=True)
+    assert all(isinstance(answer, StoreUnavailableError) for answer in answers)
+    assert len(calls) == 1
+    monkeypatch.undo()
+    assert await lane.commit.submit(1) == "verdict 1"
+
+
+async def test_who_no_longer_waits_is_stored_all_the_same(database: Database) -> None:
+    lane = Lane(database)
+    gone, stays = lane.commit.enqueue(1), lane.commit.enqueue(2)
+    gone.cancel()
+    assert await stays == "verdict 2"
+    assert await stored(database) == ["adt_1", "adt_2"]
+
+
+async def test_draining_waits_for_everything(database: Database) -> None:
+    lane = Lane(database, max_batch=1)
+    futures = [lane.commit.enqueue(n) for n in range(5)]
+    await lane.commit.drain()
+    assert all(future.done() for future in futures)
+    await lane.commit.drain()

@@ -1,0 +1,230 @@
+"""PostgreSQL: retries what was certainly not committed, and names what is the store's trouble."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from real_postgres import RealPostgres
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import IntegrityError
+from waypost.clock import SECOND, SystemClock
+from waypost.store import events, gateways, keys, ledger, messages, migrate, steps
+from waypost.store.database import CommitUnknownError, StoreUnavailableError, open_database
+from waypost.store.postgres import PostgresDatabase
+
+pytestmark = pytest.mark.postgres
+
+
+def insert(conn: Connection, name: str) -> str:
+    conn.execute(text("INSERT INTO audit (id, at, actor, action, subject) VALUES (:id, 0, '', '', '')"), {"id": name})
+    return name
+
+
+def stored(conn: Connection) -> list[str]:
+    return [row[0] for row in conn.execute(text("SELECT id FROM audit ORDER BY id"))]
+
+
+async def test_its_clock_is_followed(postgres: PostgresDatabase) -> None:
+    postgres.clock.set_now(0)
+    await postgres.sync_clock()
+    assert abs(postgres.clock.now() - SystemClock().now()) < 5 * SECOND
+
+
+async def test_a_failed_transaction_leaves_nothing(postgres: PostgresDatabase) -> None:
+    def work(conn: Connection) -> None:
+        insert(conn, "a")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await postgres.write(work)
+    await postgres.write(lambda conn: insert(conn, "b"))
+    with pytest.raises(IntegrityError):
+        await postgres.write(lambda conn: insert(conn, "b"))
+    assert await postgres.read(stored) == ["b"]
+
+
+async def test_a_read_keeps_nothing(postgres: PostgresDatabase) -> None:
+    await postgres.read(lambda conn: insert(conn, "a"))
+    assert await postgres.read(stored) == []
+
+
+async def test_a_deadlock_is_tried_again(postgres: PostgresDatabase) -> None:
+    for name in ("a", "b"):
+        await postgres.write(lambda conn, name=name: insert(conn, name))  # type: ignore[misc]
+
+    def work(first: str, second: str):  # type: ignore[no-untyped-def]
+        def both(conn: Connection) -> None:
+            for name in (first, second):
+                conn.execute(text("UPDATE audit SET at = at + 1 WHERE id = :id"), {"id": name})
+                conn.execute(text("SELECT pg_sleep(0.05)"))
+
+        return both
+
+    await asyncio.gather(*(postgres.write(work(*pair)) for pair in (("a", "b"), ("b", "a")) * 2))
+    counts = await postgres.read(lambda conn: conn.execute(text("SELECT at FROM audit")).scalars().all())
+    assert counts == [4, 4]
+
+
+async def test_a_connection_lost_amid_the_work_is_the_stores_trouble(postgres: PostgresDatabase) -> None:
+    killer = "SELECT pg_terminate_backend(pg_backend_pid())"
+    with pytest.raises(StoreUnavailableError) as caught:
+        await postgres.write(lambda conn: conn.execute(text(killer)).close())
+    assert not isinstance(caught.value, CommitUnknownError)
+    await postgres.write(lambda conn: insert(conn, "a"))
+
+
+async def test_a_connection_lost_amid_the_commit_is_unknown(
+    postgres: PostgresDatabase, postgres_server: RealPostgres
+) -> None:
+    """A deferred trigger ends the connection while COMMIT runs."""
+
+    def trap(conn: Connection) -> None:
+        conn.execute(
+            text(
+                "CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS"
+                " 'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(5); RETURN NULL; END'"
+            )
+        )
+        conn.execute(
+            text(
+                "CREATE CONSTRAINT TRIGGER die AFTER INSERT ON audit DEFERRABLE INITIALLY DEFERRED"
+                " FOR EACH ROW EXECUTE FUNCTION die()"
+            )
+        )
+
+    await postgres.write(trap)
+    with pytest.raises(CommitUnknownError) as caught:
+        await postgres.write(lambda conn: insert(conn, "a"))
+    assert str(caught.value)
+    assert await postgres.read(stored) == []
+
+
+async def test_a_server_or_database_that_is_not_there_is_the_stores_trouble(postgres_server: RealPostgres) -> None:
+    with pytest.raises(StoreUnavailableError):
+        await open_database(postgres_server.url("nobody"))
+    with pytest.raises(StoreUnavailableError):
+        await open_database("postgresql://127.0.0.1:9/x")
+
+
+async def test_a_read_only_server_is_the_stores_trouble(postgres: PostgresDatabase) -> None:
+    def work(conn: Connection) -> None:
+        conn.execute(text("SET TRANSACTION READ ONLY"))
+        insert(conn, "a")
+
+    with pytest.raises(StoreUnavailableError):
+        await postgres.write(work)
+
+
+async def test_waiting_too_long_for_a_connection_is_the_stores_trouble(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = PostgresDatabase(postgres_url)
+    monkeypatch.setattr(database._engine.pool, "_timeout", 0.05)
+    sleepers = [
+        asyncio.create_task(database.read(lambda conn: conn.execute(text("SELECT pg_sleep(0.5)")).close()))
+        for _ in range(10)
+    ]
+    await asyncio.sleep(0.2)
+    with pytest.raises(StoreUnavailableError):
+        await database.read(stored)
+    with pytest.raises(StoreUnavailableError):
+        await database.write(stored)
+    await asyncio.gather(*sleepers)
+    await database.close()
+
+
+async def test_hot_lookups_never_scan_a_table(postgres: PostgresDatabase) -> None:
+    """With a few thousand rows and fresh statistics, whatever runs for each message goes through an index."""
+
+    def fill(conn: Connection) -> None:
+        conn.execute(
+            text(
+                "INSERT INTO message (id, org_id, app_id, key_id, channel, status, recipient, addresses, content,"
+                " currency, held, created_at, updated_at, deadline) SELECT 'msg_' || n, 'org', 'app', 'key', 'SMS',"
+                " 'QUEUED', '', '[]', '{}', 'USD', 0, 0, 0, 0 FROM generate_series(1, 20000) n"
+            )
+        )
+        conn.execute(
+            text(
+                "INSERT INTO step (message_id, step_no, app_id, org_id, channel, state, status, gateway_id, choices,"
+                " due_at, wake_at, deadline, held) SELECT 'msg_' || n, 1, 'app_' || n % 50, 'org', 'SMS', 'queued',"
+                " 'QUEUED', 'gw_1', '[]', n, 1000000 + n, 0, 0 FROM generate_series(1, 20000) n"
+            )
+        )
+        conn.execute(
+            text(
+                "INSERT INTO event (message_id, key, step_no, attempt, kind, source, at)"
+                " SELECT 'msg_' || n, 'k', 1, 0, 'queued', 'core', 0 FROM generate_series(1, 20000) n"
+            )
+        )
+        conn.execute(
+            text(
+                "INSERT INTO provider_ref (gateway_id, provider_id, message_id, step_no, attempt)"
+                " SELECT 'gw_1', 'p_' || n, 'msg_' || n, 1, 1 FROM generate_series(1, 20000) n"
+            )
+        )
+        conn.execute(
+            text(
+                "INSERT INTO idempotency (app_id, key, fingerprint, message_id, created_at)"
+                " SELECT 'app', 'k_' || n, '', 'msg_' || n, 0 FROM generate_series(1, 20000) n"
+            )
+        )
+        conn.execute(text("ANALYZE"))
+
+    def scans(conn: Connection) -> dict[str, int]:
+        conn.execute(text("SELECT pg_stat_force_next_flush()"))
+        conn.execute(text("SELECT pg_stat_clear_snapshot()"))
+        rows = conn.execute(
+            text(
+                "SELECT relname, seq_scan FROM pg_stat_user_tables"
+                " WHERE relname IN ('message', 'step', 'event', 'provider_ref', 'idempotency')"
+            )
+        )
+        return {row[0]: row[1] for row in rows}
+
+    ids = [f"msg_{n}" for n in range(1, 200)]
+
+    def hot(conn: Connection) -> None:
+        messages.lock_many(conn, ids)
+        messages.get_many(conn, ids)
+        messages.statuses(conn, ids)
+        rows = steps.of_messages(conn, ids)
+        steps.save_many(conn, [step for found in rows.values() for step in found])
+        events.of_messages(conn, ids)
+        events.refs(conn, {("gw_1", f"p_{n}") for n in range(100)})
+        events.idempotency_records(conn, {("app", f"k_{n}") for n in range(100)})
+        apps = steps.waiting_apps(conn, "gw_1", "", 32, 10**9)
+        assert len(apps) == 32
+        claimed = steps.claim(conn, "gw_1", apps, 2, "node", 10**9, 0)
+        assert len(claimed) == 64
+        steps.begin_sending(conn, claimed, "node", 0)
+        steps.next_due(conn, "gw_1")
+        assert len(steps.due_wakes(conn, 1_000_100, 500)) > 0
+        keys.standing_by_digest(conn, "none")
+        keys.standings(conn, ["none"])
+        ledger.lock_balances(conn, ["none"])
+        gateways.take_tokens(conn, "none", 1, 0)
+
+    await postgres.write(fill)
+    before = await postgres.read(scans)
+    await postgres.write(hot)
+    after = await postgres.read(scans)
+    assert after == before
+
+
+async def test_migrations_make_the_schema_the_code_knows(postgres_server: RealPostgres) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.runtime.migration import MigrationContext
+    from waypost.store.tables import metadata
+
+    name = await postgres_server.create_empty()
+    database = await PostgresDatabase.open(postgres_server.url(name))
+    assert await database.read(migrate.current_revision) is None
+    await database.write(migrate.upgrade)
+    assert await database.read(migrate.current_revision) == migrate.wanted_revision()
+    await database.write(migrate.upgrade)  # again: nothing to do
+    differences = await database.read(lambda conn: compare_metadata(MigrationContext.configure(conn), metadata))
+    assert differences == []
+    await database.close()
+    await postgres_server.drop(name)
