@@ -18,7 +18,7 @@ from waypost.operations.errors import (
     PluginRefusedError,
     PluginUnavailableError,
 )
-from waypost.plugin import AccountHealth, Transient
+from waypost.plugin import AccountHealth, SecretStr, Settings, Transient
 from waypost.store import rates
 from waypost.store.database import Database
 
@@ -123,6 +123,57 @@ async def test_the_provider_is_asked_through_the_plugin(do: Do, operator: Operat
     checking.health = Transient("no route")
     with pytest.raises(PluginRefusedError, match="could not be checked"):
         await do("gateways.check", gateway="one")
+
+
+# ---- provider apps
+
+
+class AppSettings(Settings):
+    """A provider app with a secret."""
+
+    app_secret: SecretStr
+    name: str = ""
+
+
+@pytest.fixture
+def shared(operator: Operator) -> None:
+    """A plugin whose accounts share an app and a URL at their provider."""
+    channel = FakeChannel("meta", info={"provider_app_settings": AppSettings, "webhook_scope": "shared"})
+    operator.records["meta"] = channel.record  # type: ignore[index]
+
+
+@pytest.mark.usefixtures("shared")
+async def test_gateways_share_a_provider_app_and_a_url(do: Do, database: Database) -> None:
+    made = await do("provider-apps.create", name="ours", plugin="meta", settings={"app_secret": SECRET, "name": "x"})
+    assert made["settings"] == {"app_secret": "••••••", "name": "x"}
+    gateway = await do("gateways.create", name="m1", plugin="meta", settings={"token": "t"}, provider_app="ours")
+    assert gateway["provider_app"] == "ours"
+    assert gateway["webhook_urls"] == [
+        "https://gateway.test/webhooks/meta",
+        f"https://gateway.test/webhooks/meta/{gateway['id']}",
+    ]
+    changed = await do("provider-apps.update", provider_app=made["id"], settings={"app_secret": "n3w-canary"})
+    assert changed["settings"]["name"] == "x"
+    stored = await database.read(lambda conn: conn.execute(text("SELECT settings, secrets FROM provider_app")).one())
+    assert not any(secret in part for secret in (SECRET, "n3w-canary") for part in stored)
+    assert await do("gateways.skus", gateway="m1", to="+6591234567") == []
+    assert (await do("gateways.update", gateway="m1", provider_app=""))["provider_app"] is None
+    with pytest.raises(PluginRefusedError, match="app_secret"):
+        await do("gateways.skus", gateway="m1", to="+6591234567")
+
+
+@pytest.mark.usefixtures("shared")
+async def test_a_provider_app_fits_its_plugin(do: Do, gateway: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"settings\.app_secret"):
+        await do("provider-apps.create", name="ours", plugin="meta", settings={})
+    with pytest.raises(InvalidArgumentError, match="needs no provider app"):
+        await do("provider-apps.create", name="ours", plugin="fake", settings={})
+    await do("provider-apps.create", name="ours", plugin="meta", settings={"app_secret": SECRET})
+    with pytest.raises(NameTakenError):
+        await do("provider-apps.create", name="ours", plugin="meta", settings={"app_secret": SECRET})
+    with pytest.raises(InvalidArgumentError, match="needs no provider app"):
+        await do("gateways.update", gateway="one", provider_app="ours")
+    assert [row["name"] for row in await do("provider-apps.list")] == ["ours"]
 
 
 # ---- rates

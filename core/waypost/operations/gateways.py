@@ -32,10 +32,17 @@ def place(gateway_id: str) -> str:
 
 
 def webhook_urls(operator: Operator, row: Gateway) -> list[str]:
-    """The URLs that the provider may be given for this gateway's webhooks; none without a public URL."""
+    """The URLs that the provider may be given for this gateway's webhooks, the best first; none without a public URL.
+
+    Where a provider knows one URL for all accounts of an app, that is the plugin's own.
+    """
     if operator.config.public_url is None:
         return []
-    return [f"{operator.config.public_url}/webhooks/{row.plugin}/{row.id}"]
+    shared = f"{operator.config.public_url}/webhooks/{row.plugin}"
+    record = operator.records.get(row.plugin)
+    if record is not None and record.plugin is not None and record.plugin.info.webhook_scope == "shared":
+        return [shared, f"{shared}/{row.id}"]
+    return [f"{shared}/{row.id}"]
 
 
 def shown(operator: Operator, row: Gateway, *, provider_app: str | None, app: str | None) -> dict[str, Any]:

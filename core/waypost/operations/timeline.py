@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -185,7 +186,7 @@ def _timeline(known: Known) -> list[dict[str, Any]]:
         text = sentence.format(amount=f"{format_amount(entry.amount)} {currency}")
         lines.append((entry.at, 0 if entry.kind == "hold" else 2, number, {"step": entry.step_no, "text": text}))
     lines.extend(
-        (row["at"], 1, number, {"step": None, "text": f"{row['kind']} from {_name(known, row['gateway_id'])}"})
+        (row["at"], 1, number, {"step": None, "text": f"{_spoken(row['kind'])} from {_name(known, row['gateway_id'])}"})
         for number, row in enumerate(known.channel_events)
     )
     return [{"at": words.shown_moment(at), **line} for at, _, _, line in sorted(lines, key=lambda line: line[:3])]
@@ -211,6 +212,11 @@ def _provider_ids(known: Known, step_no: int, attempt: int) -> list[str]:
     for _, value in orjson.loads(known.message.addresses):
         found = [provider_id.replace(value, masked(value)) for provider_id in found]
     return found
+
+
+def _spoken(kind: str) -> str:
+    """`PriceUpdate` as people say it: `price update`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind).lower()
 
 
 def _shortened(provider_id: str) -> str:

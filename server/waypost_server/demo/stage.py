@@ -97,14 +97,17 @@ class Stage:
         }
         for plugin in sorted(self.node.plugins.values(), key=_main_first):
             try:
-                await self._engage(plugin, stack)
+                actor = await self._engage(plugin, stack)
+                await self.node.refresh()
+                await self._write_in(actor)
             except (PluginFaultError, OperationError, NotImplementedError) as error:
                 self.absent[plugin.id] = str(error)
-        await self.node.refresh()
-        for actor in self.actors:
-            await self._write_in(actor)
+            except Exception as error:  # noqa: BLE001 - a simulator is a stranger's code
+                self.absent[plugin.id] = f"its simulator raised {type(error).__name__}"
+            else:
+                self.actors.append(actor)
 
-    async def _engage(self, plugin: ChannelPlugin, stack: AsyncExitStack) -> None:
+    async def _engage(self, plugin: ChannelPlugin, stack: AsyncExitStack) -> Actor:
         """Start a plugin's simulator and make the gateway, the rates and the route that lead to it."""
         simulator = plugin.simulator()
         await simulator.start()
@@ -131,7 +134,7 @@ class Stage:
             price = PRICES.get(metered["sku"], OTHER_PRICE)
             await self.do("rates.add", gateway=name, currency=CURRENCY, sku=metered["sku"], price=price)
         await self.do("routes.set", app=app, gateways=[name])
-        self.actors.append(Actor(plugin, simulator, app, key, name, senders[0] if senders else None))
+        return Actor(plugin, simulator, app, key, name, senders[0] if senders else None)
 
     async def _app(self, name: str) -> str:
         await self.do("apps.create", organization=ORGANIZATION, name=name)
