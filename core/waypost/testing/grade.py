@@ -10,6 +10,8 @@ Grade = Literal["bronze", "silver", "gold"]
 State = Literal["passed", "failed", "exempt", "not_applicable"]
 
 GRADES: tuple[Grade, ...] = ("bronze", "silver", "gold")
+#: So many checks that did not run are named.
+MOST_NAMED = 8
 #: The form of the JSON report.
 REPORT_VERSION = 1
 
@@ -100,5 +102,8 @@ def summary(card: Card) -> list[str]:
     lines.extend(f"  failed  {result.check} [{result.grade}]: {result.advice}" for result in card.having("failed"))
     lines.extend(f"  exempt  {result.check} [{result.grade}]: {result.detail}" for result in card.having("exempt"))
     if card.missing:
-        lines.append(f"  not run {', '.join(card.missing)}")
+        few = (
+            card.missing if len(card.missing) <= MOST_NAMED else [f"{len(card.missing)} of {len(card.expected)} checks"]
+        )
+        lines.append(f"  not run {', '.join(few)}")
     return lines

@@ -60,7 +60,7 @@ def _imported(name: str) -> dict[str, Any]:
 async def _sends(job: dict[str, Any]) -> list[dict[str, float]]:
     """Send a few times; for each the longest gap between heartbeats, in seconds on the wall and of this thread."""
     from waypost.testing.contract import ChannelContract
-    from waypost.testing.stage import NoHttp, Stage, new_session, opened
+    from waypost.testing.stage import NoHttp, Patience, Stage, new_session, opened
 
     class Probed(ChannelContract):
         plugin = job["plugin"]
@@ -70,7 +70,7 @@ async def _sends(job: dict[str, Any]) -> list[dict[str, float]]:
     account = subject.account(job["account"], job["provider_app"])
     message = subject.message(simulator, job["message"]["kind"], job["message"]["to"])
     found: list[dict[str, float]] = []
-    async with new_session() as http:
+    async with new_session(Patience()) as http:
         stage = Stage(subject, simulator, account, http if job["http"] else NoHttp())  # type: ignore[arg-type]
         for number in range(SENDS):
             gaps: list[tuple[float, float]] = []

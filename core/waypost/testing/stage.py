@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -19,10 +19,12 @@ from waypost.testing.collector import Collector
 from waypost.testing.subject import Account, Subject
 
 GATEWAY = "gw_contract"
-#: How long a silent provider is waited for, in seconds: the plugin's own limit would take half a minute.
-PATIENCE = 0.3
+#: How long a provider is waited for, in seconds, when it is known to be silent: the usual limit is half a minute.
+BRIEFLY = 0.3
+#: How long any other is waited for: more than a busy machine takes.
+PATIENTLY = 10.0
 #: No send of the kit's takes longer than this, in seconds, unless the plugin is at fault.
-LONGEST_SEND = 5.0
+LONGEST_SEND = 15.0
 #: What somebody writes to us.
 INBOUND_TEXT = "Hello from the contract kit"
 
@@ -55,18 +57,35 @@ class NoHttp:
         raise UsedNetworkError(UsedNetworkError.__doc__)
 
 
-async def _impatient(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    try:
-        async with asyncio.timeout(PATIENCE):
-            return await handler(request)
-    except TimeoutError as error:
-        raise aiohttp.SocketTimeoutError("the provider is silent") from error
+class Patience:
+    """How long requests wait for an answer, in seconds; then it is as if the socket's own limit had struck."""
+
+    def __init__(self, seconds: float = PATIENTLY) -> None:
+        self.seconds = seconds
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Pass a request on, as a middleware of aiohttp."""
+        try:
+            async with asyncio.timeout(self.seconds):
+                return await handler(request)
+        except TimeoutError as error:
+            raise aiohttp.SocketTimeoutError("the provider is silent") from error
+
+    @contextmanager
+    def brief(self) -> Iterator[None]:
+        """Wait only briefly meanwhile."""
+        before, self.seconds = self.seconds, BRIEFLY
+        try:
+            yield
+        finally:
+            self.seconds = before
 
 
-def new_session(*, impatient: bool = True) -> aiohttp.ClientSession:
-    """A session like the core's; an impatient one gives a silent provider up soon."""
-    middlewares = (_impatient,) if impatient else ()
-    return aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, middlewares=middlewares)
+def new_session(patience: Patience) -> aiohttp.ClientSession:
+    """A session like the core's, with patience of its own."""
+    return aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, middlewares=(patience,))
 
 
 @dataclass(slots=True)
@@ -80,6 +99,7 @@ class Stage:
     collector: Collector | None = None
     log: Log = field(default_factory=Log)
     client: object | None = None
+    patience: Patience = field(default_factory=Patience)
 
     def context(self, correlation: str = "att_contract", **changes: Any) -> Context:
         """What the core would give a hook."""
@@ -149,18 +169,19 @@ class Stage:
 
 
 @asynccontextmanager
-async def on_stage(subject: Subject, *, url: str | None = None, impatient: bool = True) -> AsyncIterator[Stage]:
+async def on_stage(subject: Subject, *, url: str | None = None) -> AsyncIterator[Stage]:
     """Open an account against a new simulator, or against whatever listens at `url`."""
     simulator = subject.new_simulator()
-    info = subject.channel.info
+    info, patience = subject.channel.info, Patience()
     async with (
         Collector(f"/webhooks/{subject.plugin}/{GATEWAY}", info.webhook_ack) as collector,
-        new_session(impatient=impatient) as http,
+        new_session(patience) as http,
     ):
         simulator.webhook_url = simulator.inbound_url = collector.url
         base_url = url if url is not None else await simulator.start()
         try:
-            stage = Stage(subject, simulator, subject.account_at(simulator, base_url), http, collector)
+            account = subject.account_at(simulator, base_url)
+            stage = Stage(subject, simulator, account, http, collector, patience=patience)
             async with opened(stage):
                 yield stage
         finally:

@@ -22,7 +22,7 @@ _LONGEST = 40
 
 
 class UnusableNameError(ValueError):
-    """A plugin's name is lower-case letters, digits and single underscores, and no module of Python's; choose another."""
+    """A plugin's name is lower-case letters, digits and single underscores, and no module of Python's."""
 
 
 class FolderInUseError(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from waypost.plugin.errors import (
     AccountBlocked,
@@ -40,7 +40,8 @@ class FaultChecks(Subject):
         with FaultServer(fault) as server:
             async with on_stage(self, url=server.url) as stage:
                 server.requests.clear()
-                error = await _failure(stage)
+                with stage.patience.brief() if fault.mode == "hang" else nullcontext():
+                    error = await _failure(stage)
             count = len(server.requests)
         wanted = " or ".join(cls.__name__ for cls in expected)
         if isinstance(error, SendResult):
@@ -122,7 +123,7 @@ class FaultChecks(Subject):
         """A send that is cancelled ends at once, with `CancelledError`, and makes no further request."""
         self.speaks_http()
         with FaultServer(Fault("hang")) as server:
-            async with on_stage(self, url=server.url, impatient=False) as stage:
+            async with on_stage(self, url=server.url) as stage:
                 task = asyncio.create_task(stage.send(self.message(stage.simulator)))
                 await self._arrival(server, task)
                 task.cancel()
@@ -142,7 +143,7 @@ class FaultChecks(Subject):
         """When the session is closed under a send, the send ends, and does not say that nothing was sent."""
         self.speaks_http()
         with FaultServer(Fault("hang")) as server:
-            async with on_stage(self, url=server.url, impatient=False) as stage:
+            async with on_stage(self, url=server.url) as stage:
                 task = asyncio.create_task(stage.send(self.message(stage.simulator)))
                 await self._arrival(server, task)
                 await stage.http.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from typing import Any
 
 from waypost.plugin.content import Action
@@ -130,7 +131,8 @@ class SendingChecks(Subject):
 
     async def _outcome(self, stage: Stage, to: str, outcome: Outcome) -> list[str]:
         before = len(stage.simulator.journal)
-        problems = _unlike(outcome, await _attempt(stage, self.message(stage.simulator, to=to)))
+        with stage.patience.brief() if outcome is Outcome.HANG else nullcontext():
+            problems = _unlike(outcome, await _attempt(stage, self.message(stage.simulator, to=to)))
         entries = stage.simulator.journal[before:]
         if len(entries) != 1:
             problems.append(f"the journal grew by {len(entries)}, not by 1")
