@@ -162,6 +162,11 @@ def test_what_telegram_cannot_express_is_refused_before_it_costs(
         telegram.price(context, message(model.model_validate(content), **fields))
 
 
+def test_a_price_does_not_hang_on_the_recipient(context: Context, message: Message) -> None:
+    """Operators ask for the skus of a gateway without anybody to send to."""
+    assert telegram.price(context, message(Text(body="Hi"), "")).lines[0].sku == "message"
+
+
 def test_marks_are_not_measured(context: Context, message: Message) -> None:
     marked = message(Text(body="<b>" + "x" * 4096 + "</b>"), options={"parse_mode": "HTML"})
     assert telegram.price(context, marked).lines[0].sku == "message"

@@ -94,7 +94,7 @@ def call_for(message: OutboundMessage) -> Call:
 
 
 def _chat_id(chat: str) -> int | str:
-    return chat if chat.startswith("@") else int(chat)
+    return int(chat) if _CHAT_ID.fullmatch(chat) else chat
 
 
 def _message_id(reference: str) -> int:
