@@ -13,7 +13,7 @@ from world import Partner
 @pytest.fixture
 async def gateway(sqlite: SqliteDatabase) -> AsyncIterator[Deployment]:
     """A gateway with both of Twilio's channels and email, each with its simulator."""
-    found = await Deployment.run(sqlite, ["sms_twilio", "whatsapp_twilio", "email_sendgrid"])
+    found = await Deployment.run(sqlite, ["sms_twilio", "whatsapp_twilio", "email_sendgrid"], wait=20)
     yield found
     await found.close()
 

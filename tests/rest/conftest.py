@@ -65,8 +65,8 @@ async def run(store: Database) -> AsyncIterator[RunDeployment]:
 
 @pytest.fixture
 async def gateway(run: RunDeployment) -> Deployment:
-    """A gateway with both of Twilio's channels."""
-    return await run(["sms_twilio", "whatsapp_twilio"])
+    """A gateway with both of Twilio's channels, which waits for verdicts longer than a slow machine takes."""
+    return await run(["sms_twilio", "whatsapp_twilio"], wait=20)
 
 
 @pytest.fixture

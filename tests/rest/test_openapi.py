@@ -130,7 +130,7 @@ async def test_what_is_answered_is_what_is_described(gateway: Deployment) -> Non
         for operation in operations:
 
             @settings(
-                max_examples=25,
+                max_examples=15,
                 deadline=None,
                 database=None,
                 phases=(Phase.generate,),
