@@ -9,9 +9,10 @@ NODE_STAMP := $(VENV)/.node-installed
 PACKAGES := core/waypost server/waypost_server plugins/meta_graph/waypost_meta_graph \
 	plugins/sms_twilio/waypost_sms_twilio plugins/whatsapp/waypost_whatsapp \
 	plugins/messenger/waypost_messenger plugins/instagram/waypost_instagram \
-	plugins/email_sendgrid/waypost_email_sendgrid
+	plugins/email_sendgrid/waypost_email_sendgrid examples/telegram/waypost_telegram \
+	examples/audit_trail/waypost_audit_trail examples/line_channel/waypost_line
 PORT ?= 8080
-TESTS ?= tests plugins
+TESTS ?= tests plugins examples
 
 .PHONY: help setup demo test lint types imports check bench lock clean
 
