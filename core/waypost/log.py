@@ -23,6 +23,8 @@ FORBIDDEN = frozenset(
     }
 )  # fmt: skip
 
+#: Dataclasses are shown by their type as everything else is: an address is one.
+_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 #: How many causes of an exception are shown.
 LONGEST_CHAIN = 10
 
@@ -50,7 +52,7 @@ def tracebacks(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMappi
 
 
 def _renderer(_: Any, __: str, event: MutableMapping[str, Any]) -> bytes:
-    return orjson.dumps(event, default=_shown, option=orjson.OPT_NON_STR_KEYS)
+    return orjson.dumps(event, default=_shown, option=_OPTIONS)
 
 
 def _shown(value: Any) -> str:

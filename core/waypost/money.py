@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 MICROS = 1_000_000
 #: More than any balance: keeps every sum of sums inside a signed 64-bit integer.
@@ -22,7 +22,7 @@ def parse_amount(text: str) -> int:
         micros = Decimal(text) * MICROS
         if not micros.is_finite() or micros != micros.to_integral_value() or abs(micros) > MAX_MICROS:
             raise InvalidAmountError
-    except InvalidOperation as error:
+    except ArithmeticError as error:
         raise InvalidAmountError from error
     return int(micros)
 

@@ -8,6 +8,7 @@ import pytest
 from fake_channel import FakeChannel
 from waypost.clock import HOUR, SECOND
 from waypost.plugin import (
+    ChannelError,
     ContentRejected,
     Context,
     DeliveryUpdate,
@@ -155,8 +156,11 @@ async def hang(ctx: Context, message: OutboundMessage) -> SendResult:
         ({"id": "p"}, "OUTCOME_UNKNOWN"),
         (None, "OUTCOME_UNKNOWN"),
         (hang, "OUTCOME_UNKNOWN"),
+        (ChannelError("neither"), "OUTCOME_UNKNOWN"),
+        (SystemExit(1), "OUTCOME_UNKNOWN"),
+        (asyncio.CancelledError(), "OUTCOME_UNKNOWN"),
     ],
-    ids=["declared", "exception", "leaky exception", "dict", "none", "hang"],
+    ids=["declared", "exception", "leaky", "dict", "none", "hang", "undecided", "exit", "cancel"],
 )
 async def test_an_unknown_outcome_is_never_sent_again(open_world: OpenWorld, outcome: object, code: str) -> None:
     channel = FakeChannel(info={"send_timeout": 0.1}).on("*", outcome)
@@ -168,8 +172,8 @@ async def test_an_unknown_outcome_is_never_sent_again(open_world: OpenWorld, out
     assert message.settled_at is None
     assert (await world.balance(partner.org)).held == PRICE
 
-    for _ in range(4):
-        world.clock.advance(17 * HOUR)
+    for _ in range(2):
+        world.clock.advance(34 * HOUR)
         await world.rest()
     assert (await world.message(admitted.message.id)).status == "UNKNOWN"
     assert len(channel.sent) == 1

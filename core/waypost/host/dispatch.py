@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 
 import pluggy
 
-from waypost.plugin.errors import ChannelError, InvalidRecipient, OutcomeUnknown
+from waypost.plugin.errors import ChannelError, InvalidRecipient, NotSent, OutcomeUnknown
 from waypost.plugin.events import ChannelEvent
 from waypost.plugin.simulator import Simulator
 from waypost.plugin.spec import ChannelSpec, Emit, Proceed, SendCall, SendMiddleware
@@ -118,8 +118,13 @@ class ChannelPlugin:
         try:
             async with asyncio.timeout(self.info.send_timeout):
                 result = await self._chain(SendCall(self.id, ctx, message))
-        except ChannelError:
+        except (NotSent, OutcomeUnknown):
             raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise OutcomeUnknown("The channel plugin canceled itself.", provider_code="plugin_fault") from error
         except TimeoutError as error:
             raise OutcomeUnknown(f"The provider did not answer within {self.info.send_timeout:g} s.") from error
         except (Exception, SystemExit) as error:

@@ -1,0 +1,260 @@
+"""The loader: what each entry point becomes, with a reason, and what is never imported."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from fake_channel import FakeChannel
+from waypost.host.dispatch import PluginFaultError
+from waypost.host.loader import PluginRecord, PluginRefusedError, inspect_plugin, load_channels
+from waypost.host.wrappers import WrapperUnusableError, load_wrappers
+from waypost.plugin import CHANNELS_GROUP, WRAPPERS_GROUP, hookimpl
+
+GOOD = """
+from waypost.plugin import *
+class S(Settings): pass
+@hookimpl
+def channel_info(): return ChannelInfo(channel="SMS", title="T", api="{api}", account_settings=S,
+    address_kinds=("e164",), content_kinds=frozenset({{"text"}}), receives="{receives}")
+@hookimpl
+async def send(ctx, message): return SendResult()
+@hookimpl
+def price(message): return Quote((QuoteLine("unit"),))
+"""
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterable[object]:
+    """Install a distribution: its name, and its entry points with their modules' source."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = set(sys.modules)
+
+    def make(distribution: str, version: str = "1.0", group: str = CHANNELS_GROUP, **modules: str) -> None:
+        folder = tmp_path / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        points = []
+        for name, source in modules.items():
+            module = f"{distribution.replace('-', '_')}_{name}"
+            (tmp_path / f"{module}.py").write_text(source)
+            points.append(f"{name} = {module}")
+        (folder / "entry_points.txt").write_text(f"[{group}]\n" + "\n".join(points) + "\n")
+
+    yield make
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def good(api: str = "0.1", receives: str = "none") -> str:
+    return GOOD.format(api=api, receives=receives)
+
+
+def load(*enabled: str, **pinned: str) -> dict[str, PluginRecord]:
+    return {name: record for name, record in load_channels(enabled, pinned=pinned).items() if name.startswith("t_")}
+
+
+async def test_what_is_enabled_and_good_is_loaded(install: object) -> None:
+    install("acme", "2.1", t_good=good())  # type: ignore[operator]
+    record = load("t_good")["t_good"]
+    assert (record.state, record.reason, record.distribution, record.version) == ("loaded", "", "acme", "2.1")
+    assert record.hooks == ("channel_info", "price", "send")
+    assert record.plugin is not None
+    assert (await record.plugin.send(None, None)).status == "accepted"  # type: ignore[arg-type]
+
+
+def test_what_is_not_enabled_is_never_imported(install: object) -> None:
+    install("acme", t_trap="raise SystemExit('imported')")  # type: ignore[operator]
+    imported = []
+
+    class Spy:
+        def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+            imported.append(name)
+
+    sys.meta_path.insert(0, Spy())  # type: ignore[arg-type]
+    try:
+        record = load()["t_trap"]
+    finally:
+        del sys.meta_path[0]
+    assert (record.state, record.plugin) == ("disabled", None)
+    assert "acme_t_trap" not in imported
+    assert "acme_t_trap" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("source", "state", "reason"),
+    [
+        ("raise ImportError('no')", "failed", "ImportError"),
+        ("import no_such_module_anywhere", "failed", "ModuleNotFoundError"),
+        ("def broken(", "failed", "SyntaxError"),
+        ("raise SystemExit(1)", "failed", "SystemExit"),
+        ("import asyncio; raise asyncio.CancelledError", "failed", "CancelledError"),
+        ("", "failed", "channel_info"),
+        (good().replace("async def send", "def send"), "failed", "async def"),
+        (good().replace("def price", "async def price"), "failed", "plain `def`"),
+        (good().replace("send(ctx, message)", "send(ctx, *, message)"), "failed", "keyword-only"),
+        (good().replace("price(message)", "price(message, mood)"), "failed", "mood"),
+        (good().replace("@hookimpl\nasync", "@hookimpl(wrapper=True)\nasync"), "failed", "wrapper"),
+        (good() + "\n@hookimpl\ndef prize(message): pass", "failed", "prize"),
+        (good().replace("@hookimpl\ndef price", "def price"), "failed", "price"),
+        (good().replace('title="T", ', ""), "failed", "TypeError"),
+        (good().replace("return ChannelInfo", "return dict"), "failed", "ChannelInfo"),
+        (good(receives="webhook"), "failed", "parse_event, verify_webhook"),
+        (good(receives="listen"), "failed", "listen"),
+        (good(api="1.0"), "incompatible", "1.0"),
+        (good(api="0.9"), "incompatible", "0.9"),
+        (good(api="new"), "failed", "'new'"),
+    ],
+    ids=lambda value: None if "\n" in str(value) else str(value)[:30] or "empty",
+)
+def test_what_cannot_be_used_says_why(install: object, source: str, state: str, reason: str) -> None:
+    install("acme", t_bad=source, t_good=good())  # type: ignore[operator]
+    records = load("t_bad", "t_good")
+    assert (records["t_bad"].state, records["t_bad"].plugin) == (state, None)
+    assert reason in records["t_bad"].reason
+    assert records["t_good"].state == "loaded"
+
+
+def test_another_generation_of_the_api_is_incompatible(install: object) -> None:
+    install("acme", group="waypost.channels.v9", t_future="raise SystemExit")  # type: ignore[operator]
+    record = load("t_future")["t_future"]
+    assert record.state == "incompatible"
+    assert "waypost.channels.v9" in record.reason
+
+
+def test_a_name_that_two_distributions_claim_is_refused_to_both(install: object) -> None:
+    install("acme", t_x=good())  # type: ignore[operator]
+    install("evil", t_x="raise SystemExit")  # type: ignore[operator]
+    record = load("t_x")["t_x"]
+    assert record.state == "failed"
+    assert "acme" in record.reason
+    assert "evil" in record.reason
+    assert "evil_t_x" not in sys.modules
+    pinned = load("t_x", t_x="acme")["t_x"]
+    assert (pinned.state, pinned.distribution) == ("loaded", "acme")
+    assert load("t_x", t_x="third")["t_x"].state == "failed"
+
+
+def test_what_is_enabled_but_not_installed_is_listed() -> None:
+    record = load("t_nothing")["t_nothing"]
+    assert record.state == "failed"
+    assert "no installed distribution" in record.reason
+
+
+def test_our_own_plugins_are_found_and_left_alone() -> None:
+    names = set(load_channels(()))
+    assert {"sms_twilio", "whatsapp", "messenger", "instagram", "email_sendgrid"} <= names
+    assert {record.state for record in load_channels(()).values()} == {"disabled"}
+
+
+# ---- dispatch
+
+
+async def test_a_call_reaches_exactly_one_of_two_hundred() -> None:
+    channels = [FakeChannel(f"fake_{number}") for number in range(200)]
+    plugins = [channel.plugin for channel in channels]
+    message: object = type("M", (), {"recipient": [type("A", (), {"value": "x"})]})
+    await plugins[77].send(None, message)  # type: ignore[arg-type]
+    assert [len(channel.sent) for channel in channels] == [int(number == 77) for number in range(200)]
+
+
+def calls_of(plugin: object, count: int) -> int:
+    """How many Python functions one price makes: cost, without a clock."""
+    from waypost.plugin import Quote
+
+    seen = 0
+
+    def profile(frame: object, event: str, arg: object) -> None:
+        nonlocal seen
+        seen += event in ("call", "c_call")
+
+    sys.setprofile(profile)
+    try:
+        for _ in range(count):
+            answer = plugin.price(None, None)  # type: ignore[attr-defined]
+    finally:
+        sys.setprofile(None)
+    assert isinstance(answer, Quote)
+    return seen
+
+
+def test_a_call_costs_the_same_however_many_are_loaded() -> None:
+    alone = FakeChannel("alone").plugin
+    before = calls_of(alone, 10)
+    crowd = [FakeChannel(f"fake_{number}").plugin for number in range(200)]
+    assert calls_of(alone, 10) == calls_of(crowd[150], 10) == before
+    assert before < 300
+
+
+@pytest.mark.parametrize("answer", [None, 7, ZeroDivisionError("secret"), "text"], ids=repr)
+def test_a_pure_hook_that_lies_is_a_fault_of_its_plugin(answer: object) -> None:
+    channel = FakeChannel(quote=answer)
+    with pytest.raises(PluginFaultError) as caught:
+        channel.plugin.price(None, None)  # type: ignore[arg-type]
+    assert str(caught.value).startswith("fake.price")
+    assert "secret" not in str(caught.value)
+
+
+def test_optional_hooks_may_take_fewer_parameters() -> None:
+    class Lean(FakeChannel):
+        @hookimpl
+        def price(self) -> object:  # type: ignore[override]
+            return self.quote
+
+    assert Lean().plugin.price(None, None).lines  # type: ignore[arg-type]
+
+
+def test_an_object_without_hooks_is_refused() -> None:
+    with pytest.raises(PluginRefusedError):
+        inspect_plugin("nothing", object())
+
+
+# ---- wrappers
+
+WRAPPER = """
+from waypost.plugin import *
+@hookimpl
+def wrap_send():
+    async def middleware(call, proceed):
+        {body}
+    return middleware
+"""
+
+
+async def wrapped(install: object, body: str) -> FakeChannel:
+    install("acme-wraps", group=WRAPPERS_GROUP, w=WRAPPER.format(body=body))  # type: ignore[operator]
+    channel = FakeChannel()
+    plugin = channel.plugin
+    plugin.wrap(load_wrappers(["w"]))
+    message: object = type("M", (), {"recipient": [type("A", (), {"value": "x"})]})
+    channel.result = await plugin.send(None, message)  # type: ignore[attr-defined,arg-type]
+    return channel
+
+
+async def test_a_wrapper_goes_around_every_send(install: object) -> None:
+    channel = await wrapped(install, "return await proceed(call)")
+    assert len(channel.sent) == 1
+
+
+async def test_a_wrapper_may_refuse(install: object) -> None:
+    from waypost.plugin import OptedOut
+
+    with pytest.raises(OptedOut):
+        await wrapped(install, "raise OptedOut")
+
+
+async def test_a_wrapper_never_makes_a_second_request(install: object) -> None:
+    from waypost.plugin import OutcomeUnknown
+
+    with pytest.raises(OutcomeUnknown):
+        await wrapped(install, "await proceed(call); return await proceed(call)")
+
+
+def test_a_wrapper_that_is_missing_or_broken_stops_the_process(install: object) -> None:
+    sync = WRAPPER.format(body="pass").replace("async ", "")
+    install("acme-wraps", group=WRAPPERS_GROUP, bad="raise ImportError", empty="", sync=sync)  # type: ignore[operator]
+    for name in ("nobody", "bad", "empty", "sync"):
+        with pytest.raises(WrapperUnusableError):
+            load_wrappers([name])

@@ -1,0 +1,37 @@
+"""The request rate of an app."""
+
+from __future__ import annotations
+
+import pytest
+from waypost.admission.limiter import BURST, Limiter
+from waypost.clock import SECOND, ManualClock
+from waypost.refusals import RateLimited
+
+
+def test_an_app_may_burst_then_keeps_its_rate() -> None:
+    clock = ManualClock()
+    limiter = Limiter(clock, 5)
+    for _ in range(5 * BURST):
+        limiter.take("app_a")
+    with pytest.raises(RateLimited) as refused:
+        limiter.take("app_a")
+    assert refused.value.retry_after == 1
+    clock.advance(SECOND // 5)
+    limiter.take("app_a")
+    with pytest.raises(RateLimited):
+        limiter.take("app_a")
+
+
+def test_apps_do_not_share_a_bucket() -> None:
+    limiter = Limiter(ManualClock(), 1)
+    for _ in range(BURST):
+        limiter.take("app_a")
+    limiter.take("app_b")
+    with pytest.raises(RateLimited):
+        limiter.take("app_a")
+
+
+def test_zero_limits_nobody() -> None:
+    limiter = Limiter(ManualClock(), 0)
+    for _ in range(10_000):
+        limiter.take("app_a")
