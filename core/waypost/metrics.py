@@ -47,6 +47,9 @@ class Metrics:
         self.breaker = Gauge(
             "waypost_breaker_open", "1 while a gateway's breaker is not closed.", ["gateway"], registry=self.registry
         )
+        self.listening = Gauge(
+            "waypost_listening", "1 while this node holds a gateway's connection.", ["gateway"], registry=self.registry
+        )
         self.gateway_active = Gauge(
             "waypost_gateway_active", "1 while a gateway is active.", ["gateway"], registry=self.registry
         )

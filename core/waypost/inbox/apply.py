@@ -127,8 +127,7 @@ class Parser:
 
 def spoken_for(directory: Directory, named: Gateway) -> tuple[Gateway, ...]:
     """The gateways that a proof for this one speaks for: itself, then those of the same account and owner."""
-    siblings = directory.by_account_ref(named.plugin, named.account_ref) if named.account_ref else []
-    return (named, *(other for other in siblings if other.id != named.id and _same_secret(other, named)))
+    return (named, *_siblings(directory, named))
 
 
 def _siblings(directory: Directory, gateway: Gateway) -> tuple[Gateway, ...]:

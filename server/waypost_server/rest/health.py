@@ -59,6 +59,8 @@ class Health:
         for gateway_id, lane in node.outbox.lanes.items():
             node.metrics.in_flight.labels(gateway_id).set(lane.in_flight)
             node.metrics.breaker.labels(gateway_id).set(lane.breaker.state != "closed")
+        for gateway_id, listening in node.listeners.listening.items():
+            node.metrics.listening.labels(gateway_id).set(listening)
         try:
             lengths = await node.read(steps.queue_lengths)
         except StoreUnavailableError:
