@@ -132,17 +132,12 @@ def _set_up(conn: Connection, node: Node, count: int, settings: dict[str, object
 def _install(count: int) -> None:
     """Put so many more channel plugins onto the path, each a distribution of its own with an entry point."""
     folder = Path(tempfile.mkdtemp(prefix="waypost-bench-plugins-"))
-    (folder / "bench_channel.py").write_text(
-        "from waypost_sms_twilio.channel import SmsChannel\nsms = [SmsChannel() for _ in range(1000)]\n"
-    )
     for number in range(count - 1):
         name = f"bench_{number}"
         info = folder / f"{name}-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(
-            f"[waypost.channels.v1]\n{name} = bench_module_{number}:sms\n"
-        )
+        (info / "entry_points.txt").write_text(f"[waypost.channels.v1]\n{name} = bench_module_{number}:sms\n")
         (folder / f"bench_module_{number}.py").write_text(
             "from waypost_sms_twilio.channel import SmsChannel\nsms = SmsChannel()\n"
         )

@@ -72,6 +72,12 @@ def load(target: Server, *, seconds: float, connections: int = 64, seed: int = 1
     return result
 
 
+def cpu_seconds(pid: int) -> float:
+    """The CPU time that a process's threads have used so far, to the nanosecond (Linux)."""
+    tasks = Path(f"/proc/{pid}/task")
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir()) / 1e9
+
+
 def fsync_cost(folder: Path, times: int = 200) -> float:
     """The median cost of a durable write here, in microseconds."""
     path = folder / "fsync.probe"

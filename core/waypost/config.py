@@ -45,6 +45,8 @@ class Config(BaseSettings):
     lease: float = Field(default=60.0, ge=1, le=3600)
     #: How often a lane and the sweeper look at the database when nobody nudges them, in seconds.
     poll: float = Field(default=1.0, gt=0, le=60)
+    #: Requests per second that each app may send to each node; 0 is no limit.
+    requests_per_second: int = Field(default=0, ge=0)
     #: The partner APIs refuse larger bodies, in bytes.
     max_body: int = Field(default=256 * 1024, ge=1024)
     #: Provider webhooks may be larger: Meta sends up to 3 MiB, SendGrid's inbound parse up to 30 MB.

@@ -90,6 +90,7 @@ class Node:
             self._directory,
             self.metrics,
             validity=config.validity,
+            requests_per_second=config.requests_per_second,
             admitted=self._admitted,
         )
         self.outbox = Outbox(

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from sqlalchemy import Connection
+
 from waypost.access import Principal, digest, principal, standing_refusal
 from waypost.admission.admit import admit
 from waypost.admission.candidate import Admitted, Candidate, Verdict
 from waypost.admission.intake import History, Intake
+from waypost.admission.limiter import Limiter
 from waypost.admission.request import SendRequest
 from waypost.admission.ways import WINDOW_FEATURE
 from waypost.clock import SECOND, Clock
@@ -18,10 +21,11 @@ from waypost.metrics import Metrics
 from waypost.plugin.errors import InvalidRecipient
 from waypost.refusals import Refusal, Unauthorized, Unavailable
 from waypost.routing import Directory
-from waypost.store import inbound, keys
+from waypost.store import events, inbound, keys, messages
 from waypost.store.database import Database, StoreUnavailableError
 from waypost.store.group_commit import GroupCommit
 from waypost.store.keys import Standing
+from waypost.store.messages import Message
 
 #: What is remembered of keys saves digest look-ups only; their standing is read again where it counts.
 REMEMBERED = 10_000
@@ -44,6 +48,7 @@ class Desk:
         metrics: Metrics,
         *,
         validity: int,
+        requests_per_second: int,
         admitted: Callable[[Sequence[Candidate]], None],
     ) -> None:
         self._database = database
@@ -53,6 +58,7 @@ class Desk:
         self._metrics = metrics
         self._admitted = admitted
         self._intake = Intake(accounts, clock, validity)
+        self._limiter = Limiter(clock, requests_per_second)
         self._lane: GroupCommit[Candidate, Verdict] = GroupCommit(database, admit, committed=self._committed)
         self._remembered: dict[str, tuple[Principal, int]] = {}
         self._windowed_of = -1
@@ -110,7 +116,9 @@ class Desk:
     async def _accept(self, key_digest: str, read: Callable[[], SendRequest]) -> Admitted:
         remembered = self._recall(key_digest)
         caller = remembered or self._principal(await self._standing(key_digest))
+        request: SendRequest | None = None
         try:
+            self._limiter.take(caller.app_id)
             request = read()
             directory = self._directory()
             history = await self._history(caller, request, directory) if self._windowed(directory) else {}
@@ -118,6 +126,8 @@ class Desk:
         except Refusal:
             if remembered is not None:  # the key may have been revoked meanwhile; then that is the answer
                 self._principal(await self._standing(key_digest))
+            if request is not None and (earlier := await self._accepted_before(caller, request)) is not None:
+                return earlier  # what was accepted stays accepted, though it would be refused today
             raise
         try:
             verdict = await self._lane.enqueue(candidate)
@@ -128,6 +138,23 @@ class Desk:
                 self._remembered.pop(key_digest, None)
             raise verdict
         return verdict
+
+    async def _accepted_before(self, caller: Principal, request: SendRequest) -> Admitted | None:
+        """The message that this very request was accepted as under its idempotency key, if it was."""
+        if request.idempotency_key is None:
+            return None
+        pair = (caller.app_id, request.idempotency_key)
+
+        def work(conn: Connection) -> Message | None:
+            record = events.idempotency_records(conn, [pair]).get(pair)
+            same = record is not None and record.fingerprint == request.fingerprint
+            return messages.get(conn, record.message_id) if record is not None and same else None
+
+        try:
+            message = await self._database.read(work)
+        except StoreUnavailableError as error:
+            raise Unavailable(retry_after=1) from error
+        return Admitted(message, replayed=True) if message is not None else None
 
     async def _history(self, caller: Principal, request: SendRequest, directory: Directory) -> History:
         """When the recipient last wrote, for the gateways whose plugins ask for it."""

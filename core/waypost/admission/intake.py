@@ -75,8 +75,9 @@ class Intake:
         """Make the candidate. Raises a `Refusal` for everything that must not cost credit."""
         now = self._clock.now()
         legs = [self._leg(caller, request, _Leg.first(request), directory, history, now)]
-        for item in request.fallback:
-            legs.append(self._leg(caller, request, _Leg.later(request, item), directory, history, now))
+        legs += [
+            self._leg(caller, request, _Leg.later(request, item), directory, history, now) for item in request.fallback
+        ]
         return self._candidate(caller, request, legs, now)
 
     def _candidate(self, caller: Principal, request: SendRequest, legs: Sequence[_Priced], now: int) -> Candidate:
