@@ -17,6 +17,8 @@ from waypost.testing.grade import Grade
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 PREFIX = "test_"
+#: The check that the plugin loads at all; without it none of the others can run.
+LOADING = "plugin_loads"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,12 @@ class NotApplicable(Skipped):
     waypost_state: ClassVar[str] = "not_applicable"
 
 
+class NotLoaded(Skipped):
+    """The plugin does not load, which a check of its own says; this one did not run."""
+
+    waypost_state: ClassVar[str] = "not_run"
+
+
 class Exempt(Skipped):
     """The author exempts the plugin from this check, with a reason."""
 
@@ -62,6 +70,8 @@ def check(grade: Grade, advice: str) -> Callable[[Method], Method]:
             reason = self.exempt.get(made.id)
             if reason is not None and made.id != "exemptions_stated":
                 raise Exempt(f"exempt: {reason}")
+            if made.id != LOADING and _problem(lambda subject: subject.channel, self) is not None:
+                raise NotLoaded("not run: the plugin does not load")
             problem = _problem(method, self)
             if problem is not None:
                 told = textwrap.indent(problem, "  ")

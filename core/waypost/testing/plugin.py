@@ -38,7 +38,9 @@ def pytest_runtest_makereport(
     report = yield
     made = getattr(getattr(item, "function", None), "waypost_check", None)
     if made is not None and (report.when == "call" or report.failed):
-        report.user_properties.append((_PROPERTY, _result(item, call, report, made)))
+        result = _result(item, call, report, made)
+        if result["state"] != "not_run":
+            report.user_properties.append((_PROPERTY, result))
     return report
 
 

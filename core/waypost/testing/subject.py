@@ -43,8 +43,6 @@ class Subject:
     base_url_setting: ClassVar[str | None] = "base_url"
     #: Check id → why the plugin cannot keep it (ten characters at least). Keeps the plugin from gold.
     exempt: ClassVar[Mapping[str, str]] = {}
-    #: Content kind → the options that a message of this kind needs beside its example (an email's subject).
-    options: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     #: How many strange deliveries the parser is given.
     fuzz_examples: ClassVar[int] = 200
 
@@ -181,7 +179,6 @@ class Subject:
     ) -> OutboundMessage:
         """An `OutboundMessage` of a kind's example."""
         senders, kind = simulator.senders(), kind or self.usual_kind
-        more["options"] = {**self.options.get(kind, {}), **more.get("options", {})}
         return OutboundMessage(
             channel=self.channel.info.channel,
             recipient=(self.address(to if to is not None else simulator.ordinary_recipient),),

@@ -5,4 +5,3 @@ from waypost.testing import ChannelContract
 
 class TestContract(ChannelContract):
     plugin = "email_sendgrid"
-    options = {"text": {"subject": "Your order"}}

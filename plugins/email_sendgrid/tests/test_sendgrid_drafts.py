@@ -301,3 +301,23 @@ def test_settings_keep_their_secrets(account) -> None:
     assert "hush" not in repr(settings)
     assert settings.from_address is None
     assert settings.headers()["Authorization"] == "Bearer SG.very.secret"
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "subject"),
+    [
+        (Text(body="Hello"), {}, "From Shop"),
+        (Text(body="Hello"), {"subject": "Asked for"}, "Asked for"),
+        (Email(text="Hello"), {}, "From Shop"),
+        (Email(subject="Its own", text="Hello"), {}, "Its own"),
+        (Email(template_id="d-1", variables={"a": "b"}), {}, None),
+    ],
+)
+def test_the_default_subject_is_for_mails_that_name_none(content, options, subject, account, context, message) -> None:
+    ctx = context(account=account.model_copy(update={"default_subject": "From Shop"}))
+    assert compose(ctx, message(content, options=options)).subject == subject
+
+
+def test_without_default_subject_a_plain_text_is_refused(context, message) -> None:
+    with pytest.raises(ContentRejected, match="needs a subject"):
+        compose(context(), message(Text(body="Hello")))

@@ -72,7 +72,7 @@ def compose(ctx: Context, message: OutboundMessage) -> Draft:
     """
     account = _account(ctx)
     options = read_options(message.options)
-    content = _as_email(message, options)
+    content = _as_email(account, message, options)
     to = _recipient(message, options)
     cc = _copies(content.cc, "cc", [to])
     bcc = _copies(content.bcc, "bcc", [to, *cc])
@@ -106,12 +106,13 @@ def _account(ctx: Context) -> SendGridAccount:
     return ctx.account
 
 
-def _as_email(message: OutboundMessage, options: MailOptions) -> Email:
+def _as_email(account: SendGridAccount, message: OutboundMessage, options: MailOptions) -> Email:
     content = message.content
     if isinstance(content, Email):
-        return content.model_copy(update={"subject": content.subject or options.subject})
+        default = None if content.template_id else account.default_subject
+        return content.model_copy(update={"subject": content.subject or options.subject or default})
     if isinstance(content, Text):
-        return Email(subject=options.subject, text=content.body)
+        return Email(subject=options.subject or account.default_subject, text=content.body)
     if isinstance(content, Template):
         if content.components:
             raise Unsupported("SendGrid's templates have variables, no components.")

@@ -89,6 +89,12 @@ class SendGridAccount(Settings):
     from_name: Annotated[str | None, AfterValidator(_line)] = Field(
         default=None, max_length=255, title="Default sender name", description="Shown beside the default address."
     )
+    default_subject: Annotated[str | None, AfterValidator(_line)] = Field(
+        default=None,
+        max_length=255,
+        title="Default subject",
+        description="For mails that name none, as plain texts do. Without it they are refused.",
+    )
     sandbox: bool = Field(
         default=False,
         title="Sandbox mode",

@@ -120,6 +120,7 @@ class SendGridSimulator(Simulator):
             "parse_public_keys": [self._signer.public_key],
             "from_address": self.sender,
             "from_name": "Shop",
+            "default_subject": "A message from Shop",
             "base_url": self.base_url,
         }
 
