@@ -1,0 +1,84 @@
+"""Many rows in one statement mean the same on both databases."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import IntegrityError
+from waypost.store.bulk import in_keys, insert_many, insert_new, keys, update_many
+from waypost.store.database import Database
+from waypost.store.tables import audit, inbound_message
+
+COLUMNS = ("id", "at", "actor", "action", "subject", "detail")
+
+
+def row(name: str, at: int = 0, detail: str = "{}") -> tuple[object, ...]:
+    return (name, at, "", "", "", detail)
+
+
+def stored(conn: Connection) -> list[tuple[object, ...]]:
+    return [tuple(found) for found in conn.execute(text("SELECT id, at, detail FROM audit ORDER BY id"))]
+
+
+async def test_rows_arrive_as_they_were(database: Database) -> None:
+    strange = ["", "'; DROP TABLE audit; --", "{a,b}", 'NULL"\\', "Grüße 😀", "x" * 100_000, "\t\n"]
+    rows = [row(f"a{number}", 2**62 - number, detail) for number, detail in enumerate(strange)]
+    await database.write(lambda conn: insert_many(conn, audit, COLUMNS, rows))
+    assert await database.read(stored) == [(found[0], found[1], found[5]) for found in rows]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 63, 64, 65, 127, 200, 1000])
+async def test_any_number_of_rows(database: Database, count: int) -> None:
+    rows = [row(f"a{number:04d}", number) for number in range(count)]
+    await database.write(lambda conn: insert_many(conn, audit, COLUMNS, rows))
+    assert await database.read(stored) == [(found[0], found[1], "{}") for found in rows]
+
+
+async def test_a_duplicate_fails_the_whole(database: Database) -> None:
+    with pytest.raises(IntegrityError):
+        await database.write(lambda conn: insert_many(conn, audit, COLUMNS, [row("a"), row("b"), row("a")]))
+    assert await database.read(stored) == []
+
+
+async def test_only_what_is_new_is_inserted_and_told(database: Database) -> None:
+    async def new(*rows: tuple[object, ...]) -> list[tuple[object, ...]]:
+        return await database.write(lambda conn: insert_new(conn, audit, COLUMNS, rows))
+
+    assert await new(row("a", 1), row("b", 2), row("a", 3)) == [("a",), ("b",)]
+    assert await new(row("b", 9), row("c", 4)) == [("c",)]
+    assert await new() == []
+    assert await database.read(stored) == [("a", 1, "{}"), ("b", 2, "{}"), ("c", 4, "{}")]
+
+
+async def test_updates_are_fenced_by_every_where(database: Database) -> None:
+    await database.write(lambda conn: insert_many(conn, audit, COLUMNS, [row("a", 1), row("b", 2), row("c", 3)]))
+
+    def work(conn: Connection) -> list[tuple[object, ...]]:
+        changes = [("a", 1, 10, "x"), ("b", 7, 20, "x"), ("nobody", 1, 30, "x")]
+        return update_many(conn, audit, where=("id", "at"), values=("at", "detail"), rows=changes)
+
+    told = await database.write(work)
+    assert [found[0] for found in told] == ["a"]
+    assert await database.read(stored) == [("a", 10, "x"), ("b", 2, "{}"), ("c", 3, "{}")]
+    assert await database.write(lambda conn: update_many(conn, audit, where=("id",), values=("at",), rows=[])) == []
+
+
+async def test_booleans_and_nulls_survive(database: Database) -> None:
+    columns = tuple(column.name for column in inbound_message.c)
+    values = dict.fromkeys(columns, "x") | {"received_at": 1, "occurred_at": None, "unsent": True, "app_id": None}
+    await database.write(lambda conn: insert_many(conn, inbound_message, columns, [[values[name] for name in columns]]))
+    query = text("SELECT unsent, occurred_at, app_id FROM inbound_message")
+    unsent, occurred_at, app_id = await database.read(lambda conn: conn.execute(query).one())
+    assert (bool(unsent), occurred_at, app_id) == (True, None, None)
+
+
+async def test_keys_are_compared_whatever_they_hold(database: Database) -> None:
+    names = ["a", "'", '"', "ü", "{,}", "a\\b", "null"]
+    await database.write(lambda conn: insert_many(conn, audit, COLUMNS, [row(name) for name in names]))
+
+    def find(conn: Connection, *wanted: str) -> set[str]:
+        query = text(f"SELECT id FROM audit WHERE {in_keys(conn, 'id', 'ids')}")
+        return set(conn.execute(query, {"ids": keys(conn, wanted)}).scalars())
+
+    assert await database.read(lambda conn: find(conn, *names, "other")) == set(names)
+    assert await database.read(find) == set()
