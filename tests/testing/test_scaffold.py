@@ -57,22 +57,24 @@ def test_it_imports_the_plugin_api_and_nothing_else_of_ours(acme: Path) -> None:
 
 
 @pytest.mark.timeout(240)
-def test_its_wheel_is_gold_in_a_clean_environment(acme: Path, tmp_path: Path) -> None:
-    wheels, environment = tmp_path / "wheels", tmp_path / "venv"
+def test_its_wheel_is_gold_in_a_clean_environment(tmp_path: Path) -> None:
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
-    for source in (ROOT / "core", ROOT / "server", acme):
-        run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", wheels, source, folder=tmp_path)
-    assert {wheel.name.partition("-")[0] for wheel in wheels.iterdir()} == {"waypost", "waypost_server", "acme_sms"}
+    site = next((clean_environment(tmp_path / "venv") / "lib").glob("python*/site-packages"))
+    python = tmp_path / "venv" / "bin" / "python"
 
-    venv.create(environment, with_pip=False)
-    site = next((environment / "lib").glob("python*/site-packages"))
-    run(*pip, "install", "--no-index", "--no-deps", "--target", site, *sorted(wheels.iterdir()), folder=tmp_path)
-    # A plain path, and last: what is installed here wins, and the workspace's editable installs are not followed.
-    (site / "third_parties.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    def install(*sources: Path, wheels: Path) -> None:
+        run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", wheels, *sources, folder=tmp_path)
+        run(*pip, "install", "--no-index", "--no-deps", "--target", site, *wheels.iterdir(), folder=tmp_path)
 
-    suite, python = tmp_path / "suite", environment / "bin" / "python"
-    shutil.copytree(acme / "tests", suite / "tests")
-    shutil.copy(acme / "pyproject.toml", suite)
+    install(ROOT / "core", ROOT / "server", wheels=tmp_path / "ours")
+    run(python, "-m", "waypost_server.cli", "plugin", "new", "acme_sms", folder=tmp_path)
+    install(tmp_path / "acme_sms", wheels=tmp_path / "theirs")
+    assert [wheel.name for wheel in (tmp_path / "theirs").iterdir()] == ["acme_sms-0.1.0-py3-none-any.whl"]
+
+    # Its suite alone, so that the package cannot come from the folder.
+    suite = tmp_path / "suite"
+    shutil.copytree(tmp_path / "acme_sms" / "tests", suite / "tests")
+    shutil.copy(tmp_path / "acme_sms" / "pyproject.toml", suite)
     where = (
         "import waypost, waypost_server, acme_sms as a; print(waypost.__file__, waypost_server.__file__, a.__file__)"
     )
@@ -81,3 +83,12 @@ def test_its_wheel_is_gold_in_a_clean_environment(acme: Path, tmp_path: Path) ->
     out = run(python, "-m", "pytest", "-p", "no:cacheprovider", "-n", "2", folder=suite)
     assert "acme_sms: gold (" in out
     assert "failed" not in out
+
+
+def clean_environment(folder: Path) -> Path:
+    """A new virtual environment that borrows third parties' packages, and nothing of ours."""
+    venv.create(folder, with_pip=False)
+    site = next((folder / "lib").glob("python*/site-packages"))
+    # A plain path, and last: what is installed here wins, and the workspace's editable installs are not followed.
+    (site / "third_parties.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return folder
