@@ -6,6 +6,7 @@ import pytest
 from waypost.clock import MINUTE, SECOND
 from waypost.lifecycle.evidence import Evidence, core_key
 from waypost.outbox.attempt import evidence
+from waypost.outbox.sweeper import MAX_CLAIMS
 from waypost.plugin import DeliveryUpdate, SendResult, Transient
 from waypost.progress import Report
 from waypost.store import events, steps
@@ -104,7 +105,8 @@ async def test_a_stale_attempt_or_a_stranger_cannot_begin(world: World, partner:
 
 async def test_a_message_that_takes_its_workers_down_is_put_aside(world: World, partner: Partner) -> None:
     admitted = await world.accept(partner)
-    for _ in range(3):
+    for _ in range(MAX_CLAIMS):
+        assert (await world.message(admitted.message.id)).status == "QUEUED"
         await claim(world, partner)
         world.clock.advance(LEASE)
         await world.node.outbox.sweep_once()

@@ -27,8 +27,9 @@ from waypost.store.messages import Message
 from waypost.store.steps import Step
 
 BATCH = 500
-#: A message that was claimed so often and never begun is poison: it takes its worker down each time.
-MAX_CLAIMS = 3
+#: A message that was claimed so often and never begun is poison: it takes its worker down each time. A node that is
+#: killed takes its innocent neighbours down with it, and they must not be mistaken for it.
+MAX_CLAIMS = 10
 #: How long a node has for a lookup before another may try it.
 LOOKUP_LEASE = 2 * MINUTE
 
