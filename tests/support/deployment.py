@@ -16,12 +16,13 @@ from fake_channel import FakeChannel
 from sqlalchemy import Connection, func, select
 from waypost.config import Config
 from waypost.host.loader import load_channels
+from waypost.ids import new_id
 from waypost.node import Node, Role
 from waypost.plugin.settings import split_secrets
 from waypost.plugin.simulator import Simulator
 from waypost.store import gateways
 from waypost.store.database import Database
-from waypost.store.gateways import Gateway
+from waypost.store.gateways import Gateway, ProviderApp
 from waypost.store.tables import message, metadata
 from waypost.vault import Vault, new_key
 from waypost.verdicts import PENDING
@@ -33,7 +34,10 @@ PRICE = 120_000
 CREDIT = 100_000_000
 TO = "+6591234567"
 #: The skus of the plugins that these tests enable.
-SKUS = ("sms", "mms", "session", "template", "email", "unit")
+SKUS = (
+    "sms", "mms", "session", "template", "email", "unit", "message", "action",
+    "service", "utility", "marketing", "authentication",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -118,19 +122,40 @@ class Deployment(World):
     # ---- what operators do
 
     async def simulated(self, plugin: str, **fields: Any) -> Gateway:
-        """A gateway whose account is the simulator's."""
-        loaded, simulator = self.node.plugins[plugin], self.simulators[plugin]
-        gateway = await self.gateway(
-            FakeChannel(name=plugin, channel=loaded.info.channel), senders=tuple(simulator.senders()), **fields
-        )
-        public, secret = split_secrets(loaded.info.account_settings, simulator.account_settings())
-        account_ref = public.get(loaded.info.account_ref_field or "")
-        sealed = self.node.vault.seal(orjson.dumps(secret).decode(), f"gateway/{gateway.id}")
-        await self.change(gateway, settings=orjson.dumps(public).decode(), secrets=sealed, account_ref=account_ref)
+        """A gateway whose account is the simulator's, under a provider app of its own where the provider has them."""
+        simulator = self.simulators[plugin]
+        gateway = await self.configured(
+            plugin, simulator.account_settings(),
+            None if "provider_app_id" in fields else simulator.provider_app_settings(),
+            **({"senders": tuple(simulator.senders())} | fields),
+        )  # fmt: skip
         simulator.inbound_url = f"{self.url}/webhooks/{plugin}/{gateway.id}"
         if not simulator.webhook_url:
             simulator.webhook_url = simulator.inbound_url
+        return gateway
+
+    async def configured(
+        self, plugin: str, settings: dict[str, Any], provider_app: dict[str, Any] | None = None, **fields: Any
+    ) -> Gateway:
+        """A gateway with these settings, under a provider app of its own where there are settings for one."""
+        info = self.node.plugins[plugin].info
+        if provider_app:
+            fields["provider_app_id"] = (await self.provider_app_of(plugin, provider_app)).id
+        gateway = await self.gateway(FakeChannel(name=plugin, channel=info.channel), **fields)
+        public, secret = split_secrets(info.account_settings, settings)
+        sealed = self.node.vault.seal(orjson.dumps(secret).decode(), f"gateway/{gateway.id}")
+        await self.change(
+            gateway, settings=orjson.dumps(public).decode(), secrets=sealed,
+            account_ref=public.get(info.account_ref_field or ""),
+        )  # fmt: skip
         return self.node.directory.gateways[gateway.id]
+
+    async def provider_app_of(self, plugin: str, settings: dict[str, Any]) -> ProviderApp:
+        """A provider app with these settings, the secret ones sealed."""
+        public, secret = split_secrets(self.node.plugins[plugin].info.provider_app_settings, settings)
+        row_id = new_id("pa")
+        sealed = self.node.vault.seal(orjson.dumps(secret).decode(), f"provider_app/{row_id}")
+        return await self.provider_app(plugin, id=row_id, settings=orjson.dumps(public).decode(), secrets=sealed)
 
     async def change(self, gateway: Gateway, **fields: Any) -> None:
         """Change a gateway's columns."""
