@@ -171,13 +171,14 @@ def test_a_plugin_that_is_not_installed_is_named() -> None:
 
 
 def test_the_setting_with_the_address_has_to_exist() -> None:
-    with pytest.raises(pytest.fail.Exception, match="have no 'endpoint'"):
+    with pytest.raises(pytest.fail.Exception, match="have no 'endpoint', and the plugin opens no"):
         run(contract_of("good", base_url_setting="endpoint"), "fault_500")
 
 
-def test_a_plugin_that_speaks_http_cannot_say_that_it_does_not() -> None:
-    with pytest.raises(pytest.fail.Exception, match="no transport of its own"):
-        run(contract_of("good", base_url_setting=None), "fault_500")
+def test_an_http_address_in_the_settings_shows_that_a_plugin_speaks_http() -> None:
+    with pytest.raises(pytest.fail.Exception, match="name the setting that holds the provider's address"):
+        run(contract_of("opens_client", base_url_setting="endpoint"), "sends_one")
+    run(contract_of("opens_client"), "fault_500")
 
 
 def test_a_feature_with_a_case_of_its_own_is_covered() -> None:

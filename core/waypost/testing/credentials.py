@@ -13,7 +13,9 @@ from waypost.testing.subject import Account, Subject
 
 def with_other_secrets(subject: Subject, stage: Stage) -> Account:
     """Another simulator's account, its secrets altered where both have the same."""
-    other = subject.account_at(subject.new_simulator(), stage.simulator.base_url)
+    # Without HTTP the settings say where this very simulator listens, and another's would say where none does.
+    is_other = subject.speaks_http
+    other = subject.account_at(subject.new_simulator(), stage.simulator.base_url) if is_other else stage.account
     raw = _altered(type(other.account), other.raw, stage.account.raw)
     app_raw = _altered(type(other.provider_app), other.app_raw, stage.account.app_raw)
     return subject.account(raw, app_raw)

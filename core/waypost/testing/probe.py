@@ -24,7 +24,7 @@ def main() -> None:
     job = json.load(sys.stdin)
     with contextlib.redirect_stdout(sys.stderr):
         answer = _imported(job["plugin"])
-        if "message" in job and "error" not in answer:
+        if "url" in job and "error" not in answer:
             answer["beats"] = asyncio.run(_sends(job))
     json.dump(answer, sys.stdout)
 
@@ -60,31 +60,27 @@ def _imported(name: str) -> dict[str, Any]:
 async def _sends(job: dict[str, Any]) -> list[dict[str, float]]:
     """Send a few times; for each the longest gap between heartbeats, in seconds on the wall and of this thread."""
     from waypost.testing.contract import ChannelContract
-    from waypost.testing.stage import NoHttp, Patience, Stage, new_session, opened
+    from waypost.testing.stage import on_stage
 
     class Probed(ChannelContract):
         plugin = job["plugin"]
+        base_url_setting = job["base_url_setting"]
 
-    subject = Probed()
-    simulator = subject.new_simulator()
-    account = subject.account(job["account"], job["provider_app"])
-    message = subject.message(simulator, job["message"]["kind"], job["message"]["to"])
-    found: list[dict[str, float]] = []
-    async with new_session(Patience()) as http:
-        stage = Stage(subject, simulator, account, http if job["http"] else NoHttp())  # type: ignore[arg-type]
+    subject, found = Probed(), list[dict[str, float]]()
+    async with on_stage(subject, url=job["url"], is_open=False) as stage:
+        message = subject.message(stage.simulator)
         for number in range(SENDS):
             gaps: list[tuple[float, float]] = []
             heart = asyncio.create_task(_beat(gaps))
             await asyncio.sleep(2 * BEAT)
             with contextlib.suppress(Exception):
                 if number == 0:
-                    async with opened(stage):
-                        await stage.send(message)
-                else:
-                    await stage.send(message)
+                    stage.client = await stage.open()
+                await stage.send(message)
             await asyncio.sleep(2 * BEAT)
             heart.cancel()
             found.append({"wall": max(gap[0] for gap in gaps), "thread": max(gap[1] for gap in gaps)})
+        await stage.close()
     return found
 
 

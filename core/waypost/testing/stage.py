@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 
@@ -127,6 +127,17 @@ class Stage:
         given = {"log": self.log, "now": datetime.now(UTC), "gateway_id": GATEWAY, **given}
         return WebhookContext(**given)
 
+    async def open(self) -> object | None:
+        """What the plugin opens for the account."""
+        if "open_account" not in self.subject.channel.hooks:
+            return None
+        return cast("object", await self.subject.hooks.open_account(ctx=self.context()))
+
+    async def close(self) -> None:
+        """Close what it opened."""
+        if "close_account" in self.subject.channel.hooks and self.client is not None:
+            await self.subject.hooks.close_account(client=self.client)
+
     async def send(self, message: OutboundMessage, correlation: str = "att_contract", **context: Any) -> SendResult:
         """Send once, and hold the answer's type against the plugin. Raises what the hook raises."""
         async with asyncio.timeout(LONGEST_SEND):
@@ -169,8 +180,8 @@ class Stage:
 
 
 @asynccontextmanager
-async def on_stage(subject: Subject, *, url: str | None = None) -> AsyncIterator[Stage]:
-    """Open an account against a new simulator, or against whatever listens at `url`."""
+async def on_stage(subject: Subject, *, url: str | None = None, is_open: bool = True) -> AsyncIterator[Stage]:
+    """Set an account up against a new simulator, or against whatever listens at `url`, and open it."""
     simulator = subject.new_simulator()
     info, patience = subject.channel.info, Patience()
     async with (
@@ -182,7 +193,7 @@ async def on_stage(subject: Subject, *, url: str | None = None) -> AsyncIterator
         try:
             account = subject.account_at(simulator, base_url)
             stage = Stage(subject, simulator, account, http, collector, patience=patience)
-            async with opened(stage):
+            async with opened(stage) if is_open else nullcontext():
                 yield stage
         finally:
             await simulator.stop()
@@ -191,14 +202,11 @@ async def on_stage(subject: Subject, *, url: str | None = None) -> AsyncIterator
 @asynccontextmanager
 async def opened(stage: Stage) -> AsyncIterator[None]:
     """Ask the plugin for a client of its own, as the host does before the first send, and close it in the end."""
-    hooks = stage.subject.channel.hooks
-    if "open_account" in hooks:
-        stage.client = await stage.subject.hooks.open_account(ctx=stage.context())
+    stage.client = await stage.open()
     try:
         yield
     finally:
-        if "close_account" in hooks and stage.client is not None:
-            await stage.subject.hooks.close_account(client=stage.client)
+        await stage.close()
 
 
 def texts_of(value: Any) -> set[str]:

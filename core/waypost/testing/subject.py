@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -21,6 +22,9 @@ from waypost.plugin.spec import CHANNELS_GROUP, ChannelSpec
 from waypost.plugin.types import Address, OutboundMessage, WebhookRequest
 from waypost.testing.check import CheckFailed
 
+#: Where no provider is.
+NOWHERE = "http://127.0.0.1:9"
+
 _LOADED: dict[str, tuple[ChannelPlugin, Any]] = {}
 
 
@@ -39,8 +43,8 @@ class Subject:
 
     #: The plugin's id: its entry-point name in the group `waypost.channels.v1`, as installed.
     plugin: ClassVar[str] = ""
-    #: The account setting that says where the provider is; None for a plugin that does not speak HTTP.
-    base_url_setting: ClassVar[str | None] = "base_url"
+    #: The account setting that says where the provider is. A plugin with a transport of its own has none.
+    base_url_setting: ClassVar[str] = "base_url"
     #: Check id → why the plugin cannot keep it (ten characters at least). Keeps the plugin from gold.
     exempt: ClassVar[Mapping[str, str]] = {}
     #: How many strange deliveries the parser is given.
@@ -116,19 +120,45 @@ class Subject:
             raise CheckFailed(f"simulator() returned a {type(made).__name__}, not a waypost.plugin.simulator.Simulator")
         return made
 
-    def account_at(self, simulator: Simulator, url: str, **changes: Any) -> Account:
+    def account_at(self, simulator: Simulator, url: str) -> Account:
         """The simulator's account, with the provider at this URL."""
         simulator.base_url = url
         raw, app_raw = dict(simulator.account_settings()), dict(simulator.provider_app_settings())
-        info = self.channel.info
-        if self.base_url_setting is not None:
-            if self.base_url_setting not in info.account_settings.model_fields:
-                raise CheckFailed(
-                    f"the account settings have no {self.base_url_setting!r}; name the setting that holds the "
-                    "provider's address: base_url_setting = …"
-                )
+        if self.base_url_setting in self.channel.info.account_settings.model_fields:
             raw[self.base_url_setting] = url
-        return self.account(raw | changes, app_raw)
+        elif any(isinstance(value, str) and value.startswith(("http:", "https:")) for value in raw.values()):
+            raise CheckFailed(
+                f"the account settings have no {self.base_url_setting!r}; name the setting that holds the provider's "
+                "address: base_url_setting = …"
+            )
+        return self.account(raw, app_raw)
+
+    def account_of(self, simulator: Simulator) -> Account:
+        """The simulator's account for what needs no provider; it is started only where it has no address before."""
+        if self.speaks_http:
+            return self.account_at(simulator, NOWHERE)
+
+        async def started() -> Account:
+            url = await simulator.start()
+            try:
+                return self.account_at(simulator, url)
+            finally:
+                await simulator.stop()
+
+        with asyncio.Runner() as runner:
+            return runner.run(started())
+
+    @property
+    def speaks_http(self) -> bool:
+        """Whether the plugin's requests go by HTTP; it has a transport of its own otherwise. Says `CheckFailed`."""
+        if self.base_url_setting in self.channel.info.account_settings.model_fields:
+            return True
+        if "open_account" not in self.channel.hooks:
+            raise CheckFailed(
+                f"the account settings have no {self.base_url_setting!r}, and the plugin opens no transport of its own "
+                "(`open_account`); name the setting that holds the provider's address: base_url_setting = …"
+            )
+        return False
 
     def account(self, raw: Mapping[str, Any], app_raw: Mapping[str, Any]) -> Account:
         """Settings validated by the plugin's models."""

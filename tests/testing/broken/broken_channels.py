@@ -363,6 +363,17 @@ class SendsTwice(Good):
         return await super().deliver(ctx, message)
 
 
+class OpensClient(Good):
+    """Nothing wrong with it: it opens a client, and still speaks HTTP."""
+
+    @hookimpl
+    async def open_account(self, ctx):
+        return object()
+
+
+opens_client = OpensClient()
+
+
 class CannotSendImages(Good):
     facts = {
         "content_kinds": frozenset({"text", "image"}),

@@ -36,7 +36,7 @@ class FaultChecks(Subject):
 
     async def meet(self, fault: Fault, expected: Expected) -> None:
         """Send once against a fault; hold the exception and the number of requests against the plugin."""
-        self.speaks_http()
+        self.over_http()
         with FaultServer(fault) as server:
             async with on_stage(self, url=server.url) as stage:
                 server.requests.clear()
@@ -56,13 +56,10 @@ class FaultChecks(Subject):
         if isinstance(error, RateLimited):
             self._pause(error, named="Retry-After" in fault.headers)
 
-    def speaks_http(self) -> None:
-        """Raise `NotApplicable` for a plugin with a transport of its own; it must really have one."""
-        if self.base_url_setting is not None:
-            return
-        if "open_account" not in self.channel.hooks:
-            raise CheckFailed("base_url_setting is None, but the plugin has no transport of its own (`open_account`)")
-        raise NotApplicable("not applicable: it has a transport of its own and does not speak HTTP")
+    def over_http(self) -> None:
+        """Raise `NotApplicable` for a plugin with a transport of its own."""
+        if not self.speaks_http:
+            raise NotApplicable("not applicable: it has a transport of its own and does not speak HTTP")
 
     def _pause(self, error: RateLimited, *, named: bool) -> None:
         if named and (error.retry_after is None or abs(error.retry_after - RETRY_AFTER) > 1.5):
@@ -75,7 +72,7 @@ class FaultChecks(Subject):
     )
     async def test_errors_discreet(self) -> None:
         """No error tells a secret, an address or the content, though the provider quotes the whole request."""
-        self.speaks_http()
+        self.over_http()
         for status in ECHOES:
             with FaultServer(Fault(status=status, echo=True)) as server:
                 async with on_stage(self, url=server.url) as stage:
@@ -88,7 +85,7 @@ class FaultChecks(Subject):
     @check("silver", "Log ids and codes only; never headers, settings, addresses, bodies or a provider's answer.")
     async def test_logs_discreet(self) -> None:
         """Nothing is logged or printed that holds a secret, an address or the content."""
-        self.speaks_http()
+        self.over_http()
         for status in (*ECHOES, 200):
             with FaultServer(Fault(status=status, echo=True)) as server, _logged() as lines:
                 async with on_stage(self, url=server.url) as stage:
@@ -121,7 +118,7 @@ class FaultChecks(Subject):
     )
     async def test_cancellation_passes(self) -> None:
         """A send that is cancelled ends at once, with `CancelledError`, and makes no further request."""
-        self.speaks_http()
+        self.over_http()
         with FaultServer(Fault("hang")) as server:
             async with on_stage(self, url=server.url) as stage:
                 task = asyncio.create_task(stage.send(self.message(stage.simulator)))
@@ -141,7 +138,7 @@ class FaultChecks(Subject):
     )
     async def test_close_during_send(self) -> None:
         """When the session is closed under a send, the send ends, and does not say that nothing was sent."""
-        self.speaks_http()
+        self.over_http()
         with FaultServer(Fault("hang")) as server:
             async with on_stage(self, url=server.url) as stage:
                 task = asyncio.create_task(stage.send(self.message(stage.simulator)))

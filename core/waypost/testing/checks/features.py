@@ -110,7 +110,7 @@ class FeatureChecks(Subject):
         """Free-form content is refused to whoever has not written for long, and priced for who just did."""
         self._declares("service_window")
         simulator = self.new_simulator()
-        account = self.account_at(simulator, "http://127.0.0.1:9")
+        account = self.account_of(simulator)
         stage = Stage(self, simulator, account, NoHttp())  # type: ignore[arg-type]
         message, now = self.message(simulator), datetime.now(UTC)
         long_ago = now - timedelta(days=60)
@@ -153,7 +153,7 @@ class FeatureChecks(Subject):
             raise NotApplicable("not applicable: it has no check_account")
         async with on_stage(self) as stage:
             await self._health(stage, "ok", "its own simulator")
-        if self.base_url_setting is None:
+        if not self.speaks_http:
             return
         for status, state in ((401, "blocked"), (500, "unknown"), (429, "unknown")):
             with FaultServer(Fault(status=status, body=b'{"problem": "the contract kit says so"}')) as server:

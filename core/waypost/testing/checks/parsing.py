@@ -24,6 +24,8 @@ from waypost.testing.subject import Subject
 
 #: An id of an event is stored in an index.
 LONGEST_ID = 500
+#: How long a receipt is waited for where the plugin listens, in seconds.
+LONGEST_WAIT = 5.0
 #: Bodies that no provider sends.
 STRANGE_BODIES = (
     b'{"waypost": "no such thing"}', b'{"type": "from.the.future", "data": {"id": "1"}}', b"[]", b"{}", b"null", b"1",
@@ -207,15 +209,42 @@ class ParsingChecks(Subject):
     @check("gold", "Put ctx.correlation where the provider gives it back, and read it into DeliveryUpdate.correlation.")
     async def test_correlation_returns(self) -> None:
         """With the feature `correlation`, a receipt carries `ctx.correlation` of its send."""
-        self.parses()
         if "correlation" not in self.channel.info.features:
             raise NotApplicable("not applicable: it does not declare correlation")
+        if "listen" in self.channel.hooks and "parse_event" not in self.channel.hooks:
+            await self._listened()
+        else:
+            self.parses()
+            await self._delivered()
+
+    async def _delivered(self) -> None:
         async with on_stage(self) as stage:
             await stage.sent(correlation="att_one.A1")
             await stage.sent(correlation="att_two.B2")
             for wanted in ("att_one.A1", "att_two.B2"):
                 if not any(update.correlation == wanted for update in await self._receipts(stage)):
                     raise CheckFailed("no receipt carries the correlation of its send")
+
+    async def _listened(self) -> None:
+        """The same for a plugin that holds a connection to receive."""
+        wanted, heard = {"att_one.A1", "att_two.B2"}, asyncio.Event()
+
+        async def emit(event: ChannelEvent) -> None:
+            wanted.discard(getattr(event, "correlation", None) or "")
+            if not wanted:
+                heard.set()
+
+        async with on_stage(self) as stage:
+            listener = asyncio.ensure_future(self.hooks.listen(ctx=stage.context(""), emit=emit))
+            for correlation in sorted(wanted):
+                await stage.sent(correlation=correlation)
+            waiting = asyncio.ensure_future(heard.wait())
+            await asyncio.wait({waiting, listener}, timeout=LONGEST_WAIT, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            listener.cancel()
+            await asyncio.wait({waiting, listener})
+        if wanted:
+            raise CheckFailed("listening brings no receipt that carries the correlation of its send")
 
     @check("gold", "Give every receipt the provider's message id that send returned, our correlation, or a watermark.")
     async def test_receipts_find_message(self) -> None:

@@ -93,7 +93,7 @@ class PricingChecks(Subject):
 
     def _cases(self) -> list[tuple[str, Context, OutboundMessage]]:
         simulator = self.new_simulator()
-        account = self.account_at(simulator, "http://127.0.0.1:9")
+        account = self.account_of(simulator)
         stage = Stage(self, simulator, account, NoHttp())  # type: ignore[arg-type]
         ctx = stage.context()
         kinds = sorted(self.channel.info.content_kinds & self.channel.info.examples.keys())

@@ -25,7 +25,7 @@ from waypost.testing.check import CheckFailed, check
 from waypost.testing.credentials import with_other_secrets
 from waypost.testing.fault_server import Fault, FaultServer
 from waypost.testing.probing import probe
-from waypost.testing.stage import Stage, on_stage
+from waypost.testing.stage import Stage, on_stage, opened
 from waypost.testing.subject import Subject
 
 #: How long the event loop may be held up, in seconds.
@@ -113,7 +113,8 @@ class SendingChecks(Subject):
     def test_simulator_magic(self) -> None:
         """There are magic recipients for a refusal, a rate limit, a hang, a dropped connection and garbage."""
         simulator = self.new_simulator()
-        missing = sorted(NEEDED_MAGIC - set(simulator.magic.values()))
+        needed = NEEDED_MAGIC if self.speaks_http else NEEDED_MAGIC - {Outcome.HANG, Outcome.GARBAGE}
+        missing = sorted(needed - set(simulator.magic.values()))
         if missing:
             raise CheckFailed(f"no magic recipient for {', '.join(missing)}")
         if simulator.ordinary_recipient in simulator.magic:
@@ -149,9 +150,12 @@ class SendingChecks(Subject):
     async def test_simulator_refuses_strangers(self) -> None:
         """The simulator refuses the credentials of another account, as `AccountBlocked` or `Permanent`."""
         async with on_stage(self) as stage:
-            stage.account = with_other_secrets(self, stage)
-            stage.client = None
-            ending = await _attempt(stage, self.message(stage.simulator))
+            stranger = Stage(self, stage.simulator, with_other_secrets(self, stage), stage.http, stage.collector)
+            try:
+                async with opened(stranger):
+                    ending = await _attempt(stranger, self.message(stage.simulator))
+            except ChannelError as error:
+                ending = error
             if isinstance(ending, SendResult) or any(entry.accepted for entry in stage.simulator.journal):
                 raise CheckFailed("the simulator took a message from a stranger")
             if isinstance(ending, Transient | OutcomeUnknown) or not isinstance(ending, ChannelError):
@@ -161,7 +165,9 @@ class SendingChecks(Subject):
     async def test_concurrent_sends(self) -> None:
         """Many sends at once each get their own answer."""
         async with on_stage(self) as stage:
-            quick = {to: what for to, what in stage.simulator.magic.items() if what is not Outcome.HANG}
+            # A dropped connection takes the other sends with it where there is one connection for all.
+            alone = {Outcome.HANG} if self.speaks_http else {Outcome.HANG, Outcome.ACCEPT_THEN_DROP}
+            quick = {to: what for to, what in stage.simulator.magic.items() if what not in alone}
             recipients = [*quick, stage.simulator.ordinary_recipient] * 2
             once = [to for to in recipients if quick.get(to) is not Outcome.RATE_LIMITED_ONCE]
             endings = await asyncio.gather(
@@ -183,17 +189,8 @@ class SendingChecks(Subject):
     def test_loop_free(self) -> None:
         """No send holds the event loop up for more than 150 ms, not even the first of a process."""
         with FaultServer(Fault(status=500, delay=SLOW)) as server:
-            simulator = self.new_simulator()
-            speaks_http = self.base_url_setting is not None
-            account = self.account_at(simulator, server.url)
-            job: dict[str, Any] = {
-                "plugin": self.plugin,
-                "account": dict(account.raw),
-                "provider_app": dict(account.app_raw),
-                "message": {"kind": self.usual_kind, "to": simulator.ordinary_recipient},
-                "http": speaks_http,
-            }
-            beats = probe(job)["beats"]
+            job: dict[str, Any] = {"plugin": self.plugin, "base_url_setting": self.base_url_setting}
+            beats = probe(job | {"url": server.url if self.speaks_http else None})["beats"]
         # A busy machine stretches the wall's time now and then, but neither every time nor this thread's own.
         wall, thread = min(beat["wall"] for beat in beats), max(beat["thread"] for beat in beats)
         longest = max(wall, thread)

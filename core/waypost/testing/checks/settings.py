@@ -31,7 +31,7 @@ class SettingsChecks(Subject):
     def test_settings_closed(self) -> None:
         """Settings have a JSON Schema, are frozen, and refuse fields they do not declare."""
         simulator = self.new_simulator()
-        account = self.account_at(simulator, "http://127.0.0.1:9")
+        account = self.account_of(simulator)
         for name, model in self._models():
             try:
                 model.model_json_schema()
@@ -62,7 +62,7 @@ class SettingsChecks(Subject):
 
     async def _sent_in_plain(self) -> list[str]:
         """The settings that are no secrets by their type, and yet are what a request proves itself with."""
-        if self.base_url_setting is None:
+        if not self.speaks_http:
             return []
         with FaultServer(Fault(status=500)) as server:
             async with on_stage(self, url=server.url) as stage:
@@ -80,7 +80,7 @@ class SettingsChecks(Subject):
     @check("bronze", "Keep secrets in `SecretStr` fields, without a `__repr__` or validator that shows them.")
     def test_secrets_hidden(self) -> None:
         """No secret is in the settings' `repr`, `str` or JSON, nor in what their validation says."""
-        account = self.account_at(self.new_simulator(), "http://127.0.0.1:9")
+        account = self.account_of(self.new_simulator())
         secrets = secrets_of(account.account, account.provider_app)
         if not secrets:
             raise NotApplicable("not applicable: its settings hold no secret")
