@@ -14,7 +14,7 @@ PACKAGES := core/waypost server/waypost_server plugins/meta_graph/waypost_meta_g
 PORT ?= 8080
 TESTS ?= tests plugins examples
 
-.PHONY: help setup demo test lint types imports check bench lock clean
+.PHONY: help setup demo test lint types imports check bench docs lock clean
 
 help: ## Show this list.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -51,6 +51,9 @@ check: lint types imports ## Lint, types and import contracts.
 
 bench: $(STAMP) ## Measure, interleaved with the baselines.
 	@$(BIN)/python -m benchmarks
+
+docs: $(STAMP) ## Write the generated tables of the documentation again.
+	@$(BIN)/python docs/generate.py
 
 lock: ## Resolve the pinned versions again (needs uv).
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \

@@ -30,7 +30,9 @@ class Config(BaseSettings):
     channel_distributions: dict[str, str] = Field(default_factory=dict)
     #: How the world reaches us: the base of every webhook URL, and what providers sign.
     public_url: str | None = None
+    #: The address to listen on; `0.0.0.0` is every one of this machine.
     host: str = "127.0.0.1"
+    #: The port to listen on; 0 is any free one.
     port: int = 8080
     #: Keys of the vault, newest first (base64 of 32 bytes each, as `waypost vault new-key` prints them).
     master_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
@@ -38,6 +40,7 @@ class Config(BaseSettings):
     master_key_file: Path = Path("waypost-data/master.key")
     #: How long a send waits for the provider's verdict, in seconds; `Prefer: wait=N` overrides it up to `max_wait`.
     wait: float = Field(default=2.0, ge=0, le=60)
+    #: The longest wait that `Prefer: wait=N` is granted, in seconds.
     max_wait: float = Field(default=30.0, ge=0, le=300)
     #: How long an accepted message is tried, in seconds, where the request does not say.
     validity: int = Field(default=86_400, ge=1, le=30 * 86_400)
@@ -51,6 +54,7 @@ class Config(BaseSettings):
     max_body: int = Field(default=256 * 1024, ge=1024)
     #: Provider webhooks may be larger: Meta sends up to 3 MiB, SendGrid's inbound parse up to 30 MB.
     max_webhook_body: int = Field(default=32 * 1024 * 1024, ge=1024)
+    #: `debug`, `info`, `warning` or `error`.
     log_level: str = "info"
 
     @field_validator("channels", "wrappers", "master_keys", mode="before")
