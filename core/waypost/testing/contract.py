@@ -6,8 +6,8 @@ from waypost.testing.check import CHECKS
 from waypost.testing.checks.faults import FaultChecks
 from waypost.testing.checks.features import FeatureChecks
 from waypost.testing.checks.loading import LoadingChecks
-from waypost.testing.checks.parsing import ParsingChecks
 from waypost.testing.checks.pricing import PricingChecks
+from waypost.testing.checks.receipts import ReceiptChecks
 from waypost.testing.checks.sending import SendingChecks
 from waypost.testing.checks.settings import SettingsChecks
 from waypost.testing.checks.verification import VerificationChecks
@@ -20,7 +20,7 @@ class ChannelContract(
     SendingChecks,
     FaultChecks,
     VerificationChecks,
-    ParsingChecks,
+    ReceiptChecks,
     FeatureChecks,
 ):
     """Everything that a channel plugin promises. Subclass it as `class TestContract(ChannelContract)` and set `plugin`.
