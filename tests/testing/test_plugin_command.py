@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from waypost_server.cli.grades import graded, remember
 from waypost_server.scaffold import Blueprint, FolderInUseError, UnusableNameError, render
 
 
@@ -49,6 +51,22 @@ def test_check_prints_the_grade(installed: Path, tmp_path: Path) -> None:
     card = json.loads(done.stdout)
     assert (card["plugin"], card["grade"], card["failed"], card["not_run"]) == ("good", "gold", [], [])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_deployment_lists_the_grade_of_the_version_that_was_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAYPOST_MASTER_KEY_FILE", str(tmp_path / "data" / "master.key"))
+    rows = [{"id": "messenger", "distribution": "waypost-messenger", "version": version("waypost-messenger")}]
+    remember("messenger", "gold")
+    assert [row["grade"] for row in graded(rows)] == [None]
+    (tmp_path / "data").mkdir()
+    remember("messenger", "gold")
+    remember("instagram", None)
+    assert [row["grade"] for row in graded(rows)] == ["gold"]
+    assert [row["grade"] for row in graded([{**rows[0], "version": "0.0.1"}])] == [None]
+    (tmp_path / "data" / "grades.json").write_text("no JSON")
+    assert [row["grade"] for row in graded(rows)] == [None]
 
 
 def test_check_says_why_a_plugin_does_not_load_and_nothing_more(installed: Path, tmp_path: Path) -> None:

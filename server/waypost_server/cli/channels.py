@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from waypost_server.cli.grades import graded
 from waypost_server.cli.present import Json, present, table
 from waypost_server.cli.reach import ask
 
@@ -12,7 +13,10 @@ group = typer.Typer(help="Channels: the plugins that are installed.", no_args_is
 
 @group.command("list")
 def list_all(*, as_json: Json = False) -> None:
-    """List every installed plugin: loaded, disabled, incompatible or failed, and why."""
+    """List every installed plugin: loaded, disabled, incompatible or failed, and why.
+
+    The grade is what `waypost plugin check` found of this version on this machine.
+    """
     show = table(
         {
             "plugin": "id",
@@ -21,8 +25,9 @@ def list_all(*, as_json: Json = False) -> None:
             "version": lambda row: f"{row['distribution']} {row['version']}",
             "last receipt": "last_receipt",
             "features": "features",
+            "grade": "grade",
             "reason": "reason",
         },
         empty="No channel plugin is installed; install one, such as waypost-sms-twilio.",
     )
-    present(ask("channels.list"), show, as_json=as_json)
+    present(graded(ask("channels.list")), show, as_json=as_json)

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from waypost_server.cli.failure import CommandError
+from waypost_server.cli.grades import remember
 from waypost_server.cli.present import Json, present, say
 
 group = typer.Typer(help="Channel plugins: write one, and hold one to the contract.", no_args_is_help=True)
@@ -96,6 +97,7 @@ def check(
     if not entry_points(group=CHANNELS_GROUP, name=name):
         raise CommandError(f"No installed distribution provides the plugin {name}; install it where Waypost runs.")
     card = _card(name, base_url_setting)
+    remember(name, card["grade"])
     present(card, _graded, as_json=as_json)
     order = list(Grade)
     if card["grade"] is None or order.index(Grade(card["grade"])) < order.index(at_least):
