@@ -8,7 +8,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -35,6 +35,9 @@ FEATURES = {
     "watermarks": "one receipt covers everything sent until then",
     "batched_webhooks": "one webhook may hold many events",
 }
+_TYPES: dict[Any, str] = {
+    str: "text", int: "whole number", float: "number", bool: "true or false", dict: "object", Any: "anything",
+}  # fmt: skip
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -148,17 +151,13 @@ def _type(annotation: Any) -> str:
     origin, parts = get_origin(annotation), [part for part in get_args(annotation) if part is not type(None)]
     if origin in (Union, UnionType):
         return " or ".join(_type(part) for part in parts)
-    if origin is Literal:
-        return " or ".join(f"`{part}`" for part in parts)
     if origin in (list, tuple):
         return f"list of {_type(parts[0])}"
-    if origin is dict or (origin is not None and issubclass(origin, dict)):
-        return "object"
-    if origin is not None and parts:  # Annotated
+    if origin is not None and origin is not Literal and not issubclass(origin, Mapping):  # Annotated
         return _type(parts[0])
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return f"{{{_fields(annotation)}}}"
-    return {str: "text", int: "whole number", float: "number", bool: "true or false"}.get(annotation, "any")
+    return _TYPES[origin or annotation]
 
 
 # ---- codes, configuration, metrics, commands
@@ -257,7 +256,8 @@ def rendered(path: str) -> str:
         pattern = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
         if len(pattern.findall(text)) != 1:
             raise RuntimeError(f"{path} needs `{start}` and `{end}` once each")
-        text = pattern.sub(lambda _, made=f"{start}\n{make()}\n{end}": made, text)  # type: ignore[misc]
+        before, after = pattern.split(text)
+        text = f"{before}{start}\n{make()}\n{end}{after}"
     return text
 
 
