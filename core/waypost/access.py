@@ -55,9 +55,7 @@ def digest(secret: str) -> str:
 
 def standing_refusal(standing: Standing | None, now: int) -> Refusal | None:
     """Why this key may not be used now; None when it may."""
-    if standing is None or standing.revoked_at is not None:
-        return Unauthorized()
-    if standing.expires_at is not None and standing.expires_at <= now:
+    if standing is None or standing.revoked_at is not None or (standing.expires_at or now + 1) <= now:
         return Unauthorized()
     if standing.app_status is None:
         return AppNotFound()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import orjson
@@ -12,13 +14,81 @@ from waypost.plugin.content import Content
 from waypost.plugin.events import ChannelEvent, DeliveryUpdate
 from waypost.plugin.types import Address
 
+#: How deeply a strange value is kept, and which integers JSON's readers agree on.
+_DEEPEST = 32
+_WHOLE = 2**63
+
+
+def storable(event: ChannelEvent) -> ChannelEvent:
+    """The event without what no database can hold in a text, NUL and lone surrogates, wherever a stranger put it."""
+    changed: dict[str, Any] = {}
+    for name in _names(type(event)):
+        value = getattr(event, name)
+        if isinstance(value, str):
+            if not _is_storable(value):
+                changed[name] = _stored(value)
+        elif isinstance(value, Address):
+            if not _is_storable(value.value):
+                changed[name] = Address(value.kind, _stored(value.value))
+        elif (
+            isinstance(value, tuple)
+            and value
+            and isinstance(value[0], Address)
+            and not all(_is_storable(address.value) for address in value)
+        ):
+            changed[name] = tuple(Address(address.kind, _stored(address.value)) for address in value)
+    return replace(event, **changed) if changed else event
+
+
+@cache
+def _names(kind: type[ChannelEvent]) -> tuple[str, ...]:
+    return tuple(item.name for item in fields(kind) if item.name not in ("raw", "content"))
+
+
+def _is_storable(text: str) -> bool:
+    if "\0" in text:
+        return False
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _stored(text: str) -> str:
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
 
 def dump(event: ChannelEvent, *, with_raw: bool = True) -> str:
     """An event as JSON, with the name of its kind."""
     values = {item.name: getattr(event, item.name) for item in fields(event)}
     if not with_raw:
         values.pop("raw", None)
-    return orjson.dumps({"kind": type(event).__name__, **values}, default=_plain).decode()
+    return dump_json({"kind": type(event).__name__, **values})
+
+
+def dump_json(values: dict[str, Any]) -> str:
+    """A provider's values as JSON; what JSON cannot hold is replaced, so that a strange piece harms only itself."""
+    try:
+        return orjson.dumps(values, default=_plain).decode()
+    except TypeError:  # lone surrogates, integers beyond 64 bits, nesting without end
+        return orjson.dumps(_representable(values), default=_plain).decode()
+
+
+def _representable(value: Any, depth: int = 0) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        return value if -_WHOLE <= value < _WHOLE else f"<an integer of {value.bit_length()} bits>"
+    if isinstance(value, Mapping | list | tuple | set | frozenset) and depth >= _DEEPEST:
+        return "<nested too deeply>"
+    if isinstance(value, Mapping):
+        return {_representable(str(key)): _representable(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_representable(item, depth + 1) for item in value]
+    if isinstance(value, Content):
+        return _representable(value.model_dump(exclude_none=True), depth + 1)
+    if isinstance(value, Address):
+        return {"kind": _representable(value.kind), "value": _representable(value.value)}
+    return value
 
 
 def load_delivery_update(stored: str) -> DeliveryUpdate:

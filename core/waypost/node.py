@@ -307,6 +307,6 @@ class Node:
 
 
 def _session() -> aiohttp.ClientSession:
-    """The one session all plugins share: no cookies, no environment proxies, connections kept shorter than providers do."""
+    """The one session all plugins share: no cookies, no proxies, connections kept shorter than providers do."""
     connector = aiohttp.TCPConnector(limit=1000, limit_per_host=200, keepalive_timeout=15, ttl_dns_cache=60)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)

@@ -20,7 +20,7 @@ _NONCE = 12
 
 
 class VaultError(Exception):
-    """A secret cannot be opened: its key is missing or it was moved; put the key it was sealed with into master_keys."""
+    """A secret cannot be opened: its key is missing or it was moved; put the key that sealed it into master_keys."""
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail or type(self).__doc__)

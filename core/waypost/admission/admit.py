@@ -55,10 +55,16 @@ def admit(conn: Connection, candidates: Sequence[Candidate]) -> list[Verdict]:
 
 
 def _write(conn: Connection, admitted: Sequence[Candidate], balances: dict[str, ledger.Balance]) -> None:
-    messages.add_many(conn, [item.message for item in admitted])
-    steps.add_many(conn, [step for item in admitted for step in item.steps])
-    events.add_first(conn, [item.first_event for item in admitted])
-    ledger.post(conn, [hold for item in admitted for hold in item.holds], balances)
+    ledger.post(
+        conn,
+        [hold for item in admitted for hold in item.holds],
+        balances,
+        beside=[
+            messages.insertion([item.message for item in admitted]),
+            steps.insertion([step for item in admitted for step in item.steps]),
+            events.insertion([item.first_event for item in admitted]),
+        ],
+    )
 
 
 def _replay_earlier(conn: Connection, candidates: Sequence[Candidate], verdicts: dict[int, Verdict]) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from waypost import receipts
 from waypost.clock import Clock, from_datetime
-from waypost.event_codec import dump
+from waypost.event_codec import dump, dump_json, storable
 from waypost.host.accounts import Accounts, CredentialsUnusableError
 from waypost.host.dispatch import ChannelPlugin, PluginFaultError
 from waypost.ids import new_id
@@ -92,7 +92,7 @@ class Parser:
             account = self._accounts.account(gateway, app) if gateway else None
             app_settings = account.provider_app if account else self._accounts.provider_app_settings(plugin, app)
             ctx = self._accounts.webhook_context(gateway, account.account if account else None, app_settings)
-            found = plugin.parse_event(ctx, delivery.request)
+            found = [storable(event) for event in plugin.parse_event(ctx, delivery.request)]
         except (PluginFaultError, CredentialsUnusableError) as error:
             _LOG.error("webhook.parse_failed", plugin=plugin.id, delivery=delivery.id, problem=str(error))
             return Parsed(delivery, (), str(error))
@@ -192,14 +192,10 @@ def _inbound(conn: Connection, placed: Sequence[Placed], now: int) -> list[Inbou
     new = inbound.add_new(conn, rows) if rows else []
     # Only now: what is changed may have come in this very batch.
     for gateway_id, event in changes:
-        content = event.content.model_dump_json(exclude_none=True) if event.change == "edit" else None
+        edited = event.content if event.change == "edit" else None
+        content = dump_json(edited.model_dump(mode="json", exclude_none=True)) if edited is not None else None
         inbound.change(conn, gateway_id, event.provider_id, content)
     return new
-
-
-def _storable(text: str | None) -> str | None:
-    """A stranger's free text without what a database cannot hold: NUL and lone surrogates."""
-    return None if text is None else text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _inbound_row(event: InboundMessage, gateway: Gateway, now: int) -> Inbound:
@@ -214,9 +210,9 @@ def _inbound_row(event: InboundMessage, gateway: Gateway, now: int) -> Inbound:
         channel=gateway.channel,
         sender=orjson.dumps([[address.kind, address.value] for address in event.sender]).decode(),
         recipient=orjson.dumps([event.recipient.kind, event.recipient.value]).decode(),
-        content=orjson.dumps(content).decode(),
-        sender_name=_storable(event.sender_name),
-        reply_to=_storable(event.reply_to),
+        content=dump_json(content),
+        sender_name=event.sender_name,
+        reply_to=event.reply_to,
         received_at=now,
         occurred_at=from_datetime(event.occurred_at) if event.occurred_at else None,
     )

@@ -17,7 +17,7 @@ import orjson
 from sqlalchemy import Connection
 
 from waypost.clock import SECOND, Clock
-from waypost.event_codec import dump
+from waypost.event_codec import dump, storable
 from waypost.host.accounts import Accounts, CredentialsUnusableError, OpenAccount
 from waypost.host.dispatch import ChannelPlugin, PluginFaultError
 from waypost.ids import new_id
@@ -231,7 +231,7 @@ class Listener:
         tools, directory, gateway = self._tools, self._tools.directory(), self._gateway()
         if gateway is None:
             raise LeaseLostError
-        placed = Placed(event, spoken_for(directory, gateway))
+        placed = Placed(storable(event), spoken_for(directory, gateway))
 
         def work(conn: Connection) -> Applied:
             if not listeners.holds(conn, gateway.id, tools.owner):

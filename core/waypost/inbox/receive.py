@@ -67,7 +67,7 @@ class Receiver:
         """Take a delivery and return the answer.
 
         With `plugin` and `gateway` the URL names the gateway; with `plugin` alone it is the plugin's shared URL; with
-        neither it is one URL for all, or for the plugins `among`. Raises `StoreUnavailableError` when it was not stored.
+        neither it is one URL for all, or for the plugins `among`. Raises `StoreUnavailableError` if it was not stored.
         """
         if gateway is not None:
             claimants, misconfigured = self._named(plugin, gateway)

@@ -256,9 +256,10 @@ class ChannelInfo:
     send to, preferred first; `content_models` the plugin's own content kinds; `features` are open strings, of which
     the core knows `service_window` (wants `ctx.last_inbound_at`) and `watermarks` (its receipts may cover everything
     sent to a recipient until then); others, such as `correlation` or `templates`, are for people and the contract kit.
-    `last_receipt` is the last status the provider is sure to tell of: a message is settled there, or at DELIVERED. `account_ref_field` names the account setting that
-    deliveries on a shared URL carry (a phone number id, a page id). `idempotent_for` is the window in seconds in which
-    the provider dedupes by our key; 0 where it does not. `send_timeout` in seconds bounds one `send`.
+    `last_receipt` is the last status the provider is sure to tell of: a message is settled there, or at DELIVERED.
+    `account_ref_field` names the account setting that deliveries on a shared URL carry (a phone number id, a page id).
+    `idempotent_for` is the window in seconds in which the provider dedupes by our key; 0 where it does not.
+    `send_timeout` in seconds bounds one `send`.
     """
 
     channel: str

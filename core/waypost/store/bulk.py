@@ -1,12 +1,13 @@
 """Many rows in one statement, on both databases.
 
-PostgreSQL takes one array per column (`unnest`), SQLite many rows of values. Keys are looked up with `= ANY(array)` on PostgreSQL: a join on `unnest`
-tempts its planner into sequential scans.
+PostgreSQL takes one array per column (`unnest`), SQLite many rows of values. Keys are looked up with `= ANY(array)` on
+PostgreSQL: a join on `unnest` tempts its planner into sequential scans.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -44,6 +45,29 @@ def insert_many(conn: Connection, table: Table, columns: tuple[str, ...], rows: 
         conn.execute(_pg_insert(table, columns, conflict=False), _arrays(rows))
     else:
         _lite_insert_many(conn, table, columns, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Insertion:
+    """Rows for one table, in the order of the columns."""
+
+    table: Table
+    columns: tuple[str, ...]
+    rows: Sequence[Row]
+
+
+def insert_together(conn: Connection, insertions: Sequence[Insertion]) -> None:
+    """Insert into several tables; on PostgreSQL in one statement and so in one round trip."""
+    if not is_postgres(conn):
+        for item in insertions:
+            insert_many(conn, item.table, item.columns, item.rows)
+        return
+    given = [item for item in insertions if item.rows]
+    if given:
+        parameters: dict[str, Any] = {}
+        for number, item in enumerate(given):
+            parameters |= _arrays(item.rows, f"t{number}c")
+        conn.execute(_pg_together(tuple((item.table, item.columns) for item in given)), parameters)
 
 
 def insert_new(conn: Connection, table: Table, columns: tuple[str, ...], rows: Sequence[Row]) -> list[tuple[Any, ...]]:
@@ -104,8 +128,8 @@ def _lite_insert_many(conn: Connection, table: Table, columns: tuple[str, ...], 
         at += size
 
 
-def _arrays(rows: Sequence[Row]) -> dict[str, Any]:
-    return {f"c{number}": list(column) for number, column in enumerate(zip(*rows, strict=True))}
+def _arrays(rows: Sequence[Row], prefix: str = "c") -> dict[str, Any]:
+    return {f"{prefix}{number}": list(column) for number, column in enumerate(zip(*rows, strict=True))}
 
 
 def _pg_type(table: Table, column: str) -> str:
@@ -115,19 +139,30 @@ def _pg_type(table: Table, column: str) -> str:
     return "boolean" if isinstance(kind, Boolean) else "text"
 
 
-def _pg_source(table: Table, columns: tuple[str, ...]) -> str:
-    arrays = ", ".join(f"CAST(:c{n} AS {_pg_type(table, column)}[])" for n, column in enumerate(columns))
+def _pg_source(table: Table, columns: tuple[str, ...], prefix: str = "c") -> str:
+    arrays = ", ".join(f"CAST(:{prefix}{n} AS {_pg_type(table, column)}[])" for n, column in enumerate(columns))
     return f"unnest({arrays})"
 
 
 @lru_cache(maxsize=256)
 def _pg_insert(table: Table, columns: tuple[str, ...], *, conflict: bool) -> TextClause:
     names = ", ".join(f'"{column}"' for column in columns)
-    statement = f"INSERT INTO {table.name} ({names}) SELECT * FROM {_pg_source(table, columns)}"  # noqa: S608
+    statement = f"INSERT INTO {table.name} ({names}) SELECT * FROM {_pg_source(table, columns)}"
     if conflict:
         key = ", ".join(f'"{column.name}"' for column in table.primary_key)
         statement += f" ON CONFLICT DO NOTHING RETURNING {key}"
     return text(statement)
+
+
+@lru_cache(maxsize=64)
+def _pg_together(parts: tuple[tuple[Table, tuple[str, ...]], ...]) -> TextClause:
+    inserts = []
+    for number, (table, columns) in enumerate(parts):
+        names = ", ".join(f'"{column}"' for column in columns)
+        inserts.append(f"INSERT INTO {table.name} ({names}) SELECT * FROM {_pg_source(table, columns, f't{number}c')}")
+    *others, last = inserts
+    with_clause = ", ".join(f"i{number} AS ({insert})" for number, insert in enumerate(others))
+    return text(f"WITH {with_clause} {last}" if others else last)
 
 
 @lru_cache(maxsize=256)
@@ -153,7 +188,7 @@ def _pg_update(table: Table, where: tuple[str, ...], values: tuple[str, ...]) ->
     fence = " AND ".join(f't."{column}" = v.v{n}' for n, column in enumerate(where))
     returning = ", ".join(f't."{column}"' for column in where)
     return text(
-        f"UPDATE {table.name} AS t SET {sets} FROM {_pg_source(table, columns)} AS v({aliases})"  # noqa: S608
+        f"UPDATE {table.name} AS t SET {sets} FROM {_pg_source(table, columns)} AS v({aliases})"
         f' WHERE t."{where[0]}" = ANY(CAST(:keys AS text[])) AND {fence} RETURNING {returning}'
     )
 
@@ -162,4 +197,4 @@ def _pg_update(table: Table, where: tuple[str, ...], values: tuple[str, ...]) ->
 def _lite_update(table: Table, where: tuple[str, ...], values: tuple[str, ...]) -> str:
     sets = ", ".join(f'"{column}" = ?' for column in values)
     fence = " AND ".join(f'"{column}" = ?' for column in where)
-    return f"UPDATE {table.name} SET {sets} WHERE {fence}"  # noqa: S608
+    return f"UPDATE {table.name} SET {sets} WHERE {fence}"

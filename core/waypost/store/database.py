@@ -23,7 +23,7 @@ class StoreUnavailableError(Exception):
 
 
 class CommitUnknownError(StoreUnavailableError):
-    """The connection broke while a transaction was being committed; it may or may not be stored: look before retrying."""
+    """The connection broke while a transaction was being committed; it may be stored: look before retrying."""
 
 
 class Database(Protocol):

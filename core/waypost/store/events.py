@@ -10,7 +10,7 @@ import orjson
 from sqlalchemy import Connection, text
 
 from waypost.lifecycle.evidence import Evidence
-from waypost.store.bulk import in_keys, insert_many, insert_new, keys
+from waypost.store.bulk import Insertion, in_keys, insert_many, insert_new, keys
 from waypost.store.tables import channel_event, event, idempotency, parked_event, provider_ref
 
 _COLUMNS = (
@@ -34,6 +34,11 @@ def _row(item: Evidence) -> tuple[Any, ...]:
     )
 
 
+def insertion(items: Sequence[Evidence]) -> Insertion:
+    """The first events of new messages, to be stored together with them."""
+    return Insertion(event, _COLUMNS, [_row(item) for item in items])
+
+
 def add_first(conn: Connection, items: Sequence[Evidence]) -> None:
     """Store the events of new messages, which are new themselves."""
     insert_many(conn, event, _COLUMNS, [_row(item) for item in items])
@@ -50,7 +55,7 @@ def of_messages(conn: Connection, ids: Iterable[str]) -> dict[str, list[Evidence
     """The events of these messages, by message, in the order of their recording."""
     columns = ", ".join(f'"{column}"' for column in _COLUMNS)
     rows = conn.execute(
-        text(f"SELECT {columns} FROM event WHERE {in_keys(conn, 'message_id', 'ids')}"),  # noqa: S608
+        text(f"SELECT {columns} FROM event WHERE {in_keys(conn, 'message_id', 'ids')}"),
         {"ids": keys(conn, ids)},
     )
     found: dict[str, list[Evidence]] = {}
@@ -116,7 +121,7 @@ def refs(conn: Connection, known_as: Iterable[tuple[str, str]]) -> dict[tuple[st
     wanted = set(known_as)
     rows = conn.execute(
         text(
-            "SELECT gateway_id, provider_id, message_id, step_no, attempt FROM provider_ref"  # noqa: S608
+            "SELECT gateway_id, provider_id, message_id, step_no, attempt FROM provider_ref"
             f" WHERE {in_keys(conn, 'gateway_id', 'gateways')} AND {in_keys(conn, 'provider_id', 'ids')}"
         ),
         {
@@ -180,7 +185,7 @@ def parked_under(conn: Connection, provider_ids: Sequence[tuple[str, str]]) -> l
     wanted = set(provider_ids)
     rows = conn.execute(
         text(
-            f"SELECT {', '.join(_PARKED)} FROM parked_event WHERE"  # noqa: S608
+            f"SELECT {', '.join(_PARKED)} FROM parked_event WHERE"
             f" {in_keys(conn, 'gateway_id', 'gateways')} AND {in_keys(conn, 'provider_id', 'ids')}"
         ),
         {
@@ -194,7 +199,7 @@ def parked_under(conn: Connection, provider_ids: Sequence[tuple[str, str]]) -> l
 def oldest_parked(conn: Connection, limit: int) -> list[Parked]:
     """Parked events, oldest first, for the sweeper."""
     rows = conn.execute(
-        text(f"SELECT {', '.join(_PARKED)} FROM parked_event ORDER BY received_at LIMIT :limit"),  # noqa: S608
+        text(f"SELECT {', '.join(_PARKED)} FROM parked_event ORDER BY received_at LIMIT :limit"),
         {"limit": limit},
     )
     return [_parked(row) for row in rows]
@@ -217,7 +222,7 @@ def _parked(row: Any) -> Parked:
 
 
 def add_channel_events(conn: Connection, rows: Sequence[tuple[Any, ...]]) -> set[tuple[str, str]]:
-    """Store events that are no receipts: (gateway, event id, kind, message id, at, occurred at, data); return the new."""
+    """Store events that are no receipts: gateway, event id, kind, message id, at, occurred at, data. Return the new."""
     inserted = insert_new(
         conn,
         channel_event,
@@ -269,7 +274,7 @@ def idempotency_records(conn: Connection, pairs: Iterable[tuple[str, str]]) -> d
     wanted = set(pairs)
     rows = conn.execute(
         text(
-            "SELECT app_id, key, fingerprint, message_id, created_at FROM idempotency"  # noqa: S608
+            "SELECT app_id, key, fingerprint, message_id, created_at FROM idempotency"
             f" WHERE {in_keys(conn, 'app_id', 'apps')} AND {in_keys(conn, 'key', 'names')}"
         ),
         {

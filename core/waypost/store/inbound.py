@@ -41,7 +41,7 @@ def add_new(conn: Connection, rows: Sequence[Inbound]) -> list[Inbound]:
         unique.setdefault((row.gateway_id, row.provider_id), row)
     found = conn.execute(
         text(
-            "SELECT gateway_id, provider_id FROM inbound_message"  # noqa: S608
+            "SELECT gateway_id, provider_id FROM inbound_message"
             f" WHERE {in_keys(conn, 'gateway_id', 'gateways')} AND {in_keys(conn, 'provider_id', 'ids')}"
         ),
         {
@@ -82,7 +82,7 @@ def last_inbound(conn: Connection, pairs: Iterable[tuple[str, str]]) -> dict[tup
     wanted = set(pairs)
     rows = conn.execute(
         text(
-            "SELECT gateway_id, address, last_inbound_at FROM conversation"  # noqa: S608
+            "SELECT gateway_id, address, last_inbound_at FROM conversation"
             f" WHERE {in_keys(conn, 'gateway_id', 'gateways')} AND {in_keys(conn, 'address', 'addresses')}"
             " AND last_inbound_at IS NOT NULL"
         ),

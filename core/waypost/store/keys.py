@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
 from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy.sql.elements import TextClause
 
 from waypost.store.bulk import in_keys, keys
 from waypost.store.tables import api_key, app, organization
@@ -65,14 +67,18 @@ def add(conn: Connection, row: ApiKey) -> None:
 
 def standing_by_digest(conn: Connection, digest: str) -> Standing | None:
     """What stands behind the key of this digest."""
-    row = conn.execute(text(_STANDING + "k.digest = :digest"), {"digest": digest}).first()
+    row = conn.execute(_standings("k.digest = :digest"), {"digest": digest}).first()
     return Standing(*row) if row else None
+
+
+@cache
+def _standings(condition: str) -> TextClause:
+    return text(_STANDING + condition)
 
 
 def standings(conn: Connection, key_ids: Iterable[str]) -> dict[str, Standing]:
     """What stands behind each of these keys, by key id."""
-    statement = text(_STANDING + in_keys(conn, "k.id", "ids"))
-    rows = conn.execute(statement, {"ids": keys(conn, key_ids)})
+    rows = conn.execute(_standings(in_keys(conn, "k.id", "ids")), {"ids": keys(conn, key_ids)})
     return {row[0]: Standing(*row) for row in rows}
 
 

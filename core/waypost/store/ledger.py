@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from operator import attrgetter
 
 from sqlalchemy import Connection, select, text, update
+from sqlalchemy.sql.elements import TextClause
 
 from waypost.credit import Move
-from waypost.store.bulk import in_keys, insert_many, is_postgres, keys, update_many
+from waypost.store.bulk import Insertion, insert_together, is_postgres, keys, update_many
 from waypost.store.tables import balance, ledger_entry
 
 
@@ -37,24 +39,27 @@ _COLUMNS = ("org_id", "id", "kind", "from_account", "to_account", "amount", "at"
 _row = attrgetter(*_COLUMNS)
 
 
+@cache
+def _lock(postgres: bool) -> TextClause:
+    where = "org_id = ANY(CAST(:ids AS text[]))" if postgres else "org_id IN (SELECT value FROM json_each(:ids))"
+    columns = "org_id, currency, funded, available, held, captured, credit_limit"
+    return text(f"SELECT {columns} FROM balance WHERE {where}" + (" ORDER BY org_id FOR UPDATE" if postgres else ""))
+
+
 def lock_balances(conn: Connection, org_ids: Iterable[str]) -> dict[str, Balance]:
     """Read these balances and keep everybody else from changing them until the transaction ends."""
-    lock = " ORDER BY org_id FOR UPDATE" if is_postgres(conn) else ""
-    rows = conn.execute(
-        text(
-            "SELECT org_id, currency, funded, available, held, captured, credit_limit FROM balance"  # noqa: S608
-            f" WHERE {in_keys(conn, 'org_id', 'ids')}{lock}"
-        ),
-        {"ids": keys(conn, sorted(set(org_ids)))},
-    )
+    rows = conn.execute(_lock(is_postgres(conn)), {"ids": keys(conn, sorted(set(org_ids)))})
     return {row[0]: Balance(*row) for row in rows}
 
 
-def post(conn: Connection, moves: Sequence[Move], locked: dict[str, Balance]) -> None:
-    """Write entries and change the locked balances by them.
+def post(
+    conn: Connection, moves: Sequence[Move], locked: dict[str, Balance], *, beside: Sequence[Insertion] = ()
+) -> None:
+    """Write entries, with what is to be written beside them, and change the locked balances by them.
 
     Raises `IntegrityError` where a constraint would break: a balance below its credit limit, a second capture.
     """
+    insert_together(conn, [*beside, Insertion(ledger_entry, _COLUMNS, [_row(move) for move in moves])])
     if not moves:
         return
     accounts: dict[str, dict[str, int]] = {}
@@ -62,12 +67,6 @@ def post(conn: Connection, moves: Sequence[Move], locked: dict[str, Balance]) ->
         deltas = accounts.setdefault(move.org_id, {"funding": 0, "available": 0, "held": 0, "captured": 0})
         deltas[move.from_account] -= move.amount
         deltas[move.to_account] += move.amount
-    insert_many(
-        conn,
-        ledger_entry,
-        _COLUMNS,
-        [_row(move) for move in moves],
-    )
     rows = []
     for org_id, deltas in sorted(accounts.items()):
         before = locked[org_id]
@@ -126,8 +125,8 @@ def discrepancies(conn: Connection) -> list[str]:
             """
             SELECT b.org_id FROM balance b LEFT JOIN (
                 SELECT org_id,
-                    SUM(CASE WHEN from_account = 'funding' THEN amount WHEN to_account = 'funding' THEN -amount ELSE 0 END)
-                        AS funded,
+                    SUM(CASE WHEN from_account = 'funding' THEN amount
+                             WHEN to_account = 'funding' THEN -amount ELSE 0 END) AS funded,
                     SUM(CASE WHEN to_account = 'available' THEN amount
                              WHEN from_account = 'available' THEN -amount ELSE 0 END) AS available,
                     SUM(CASE WHEN to_account = 'held' THEN amount WHEN from_account = 'held' THEN -amount ELSE 0 END)

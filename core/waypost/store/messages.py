@@ -8,7 +8,7 @@ from operator import attrgetter
 
 from sqlalchemy import Connection, func, select, text
 
-from waypost.store.bulk import in_keys, insert_many, is_postgres, keys, update_many
+from waypost.store.bulk import Insertion, in_keys, is_postgres, keys, update_many
 from waypost.store.tables import message
 
 
@@ -57,18 +57,14 @@ _NEW = (
 _new_row = attrgetter(*_NEW)
 
 
-def add_many(conn: Connection, rows: Sequence[Message]) -> None:
-    """Store new messages."""
-    insert_many(
-        conn,
-        message,
-        _NEW,
-        [_new_row(row) for row in rows],
-    )
+def insertion(rows: Sequence[Message]) -> Insertion:
+    """New messages, to be stored together with their steps, events and holds."""
+    return Insertion(message, _NEW, [_new_row(row) for row in rows])
 
 
 _CHANGING = (
-    "status", "captured", "settled_at", "error_code", "error_detail", "contradictory", "possible_duplicate", "updated_at",
+    "status", "captured", "settled_at", "error_code", "error_detail", "contradictory", "possible_duplicate",
+    "updated_at",
 )  # fmt: skip
 
 
@@ -116,7 +112,7 @@ def lock_many(conn: Connection, ids: Iterable[str]) -> dict[str, Message]:
     """Messages by id, kept from everybody else until the transaction ends: the lock under which statuses change."""
     lock = " ORDER BY id FOR UPDATE" if is_postgres(conn) else ""
     rows = conn.execute(
-        text(f"SELECT * FROM message WHERE {in_keys(conn, 'id', 'ids')}{lock}"),  # noqa: S608
+        text(f"SELECT * FROM message WHERE {in_keys(conn, 'id', 'ids')}{lock}"),
         {"ids": keys(conn, sorted(set(ids)))},
     )
     return {row.id: _message(row._mapping) for row in rows}
@@ -125,7 +121,7 @@ def lock_many(conn: Connection, ids: Iterable[str]) -> dict[str, Message]:
 def statuses(conn: Connection, ids: Iterable[str]) -> dict[str, str]:
     """The statuses of these messages."""
     rows = conn.execute(
-        text(f"SELECT id, status FROM message WHERE {in_keys(conn, 'id', 'ids')}"),  # noqa: S608
+        text(f"SELECT id, status FROM message WHERE {in_keys(conn, 'id', 'ids')}"),
         {"ids": keys(conn, ids)},
     )
     return {row[0]: row[1] for row in rows}

@@ -26,7 +26,7 @@ import orjson
 from sqlalchemy import Connection, select, text
 
 from waypost.lifecycle.settlement import PricedLine
-from waypost.store.bulk import in_keys, insert_many, is_postgres, keys, update_many
+from waypost.store.bulk import Insertion, in_keys, is_postgres, keys, update_many
 from waypost.store.tables import step
 
 
@@ -115,7 +115,8 @@ _changed_row = attrgetter(*_CHANGING)
 _SELECT = "SELECT " + ", ".join(f's."{column}"' for column in _COLUMNS) + " FROM step s"
 
 _CLAIMED = """
-    UPDATE step SET state = 'claimed', attempt = attempt + 1, claims = claims + 1, owner = :owner, wake_at = :lease_until
+    UPDATE step SET state = 'claimed', attempt = attempt + 1, claims = claims + 1, owner = :owner,
+        wake_at = :lease_until
 """
 _RETURNING = " RETURNING " + ", ".join(f'step."{column}"' for column in _COLUMNS)
 # The CTE is a fence: without it the planner may run the limited scan again for each row and claim too many.
@@ -143,9 +144,9 @@ _LITE_CLAIM = text(
 )
 
 
-def add_many(conn: Connection, rows: Sequence[Step]) -> None:
-    """Store new steps."""
-    insert_many(conn, step, _NEW, [_new_row(row) for row in rows])
+def insertion(rows: Sequence[Step]) -> Insertion:
+    """New steps, to be stored together with their messages."""
+    return Insertion(step, _NEW, [_new_row(row) for row in rows])
 
 
 def save_many(conn: Connection, rows: Sequence[Step]) -> None:

@@ -65,6 +65,8 @@ def json_object(body: bytes) -> dict[str, Any]:
 
 def _names(value: dict[str, Any]) -> int:
     """How many names there are in all objects. Raises `InvalidRequest` when they are nested too deeply."""
+    if not any(isinstance(item, dict | list) for item in value.values()):
+        return len(value)
     count = depth = 0
     level: list[Any] = [value]
     while level:
