@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 import typing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.core
+import typer.main
 from waypost.config import Config
 from waypost.lifecycle.evidence import Kind, Source
 from waypost.lifecycle.status import Status
@@ -69,17 +72,22 @@ def test_every_variable_and_no_other_is_named(pages: Any) -> None:
         assert set(re.findall(r"\bWAYPOST_[A-Z_]+[A-Z]", page.text)) <= known, page.name
 
 
-def test_every_command_that_is_named_exists(pages: Any) -> None:
-    commands = {command.name: set[str]() for command in waypost.registered_commands}
-    for group in waypost.registered_groups:
-        assert group.typer_instance is not None
-        below = {command.name for command in group.typer_instance.registered_commands}
-        commands[group.name] = {name for name in below if name}
+def test_every_command_that_is_named_can_be_given(pages: Any) -> None:
+    """In passing, too: the group, the command, its options, and its arguments where any are shown."""
+    root = typer.main.get_command(waypost)
     wrong = []
     for page in pages:
-        for first, second in re.findall(r"`waypost ([a-z-]+)(?: ([a-z-]+))?", page.text):
-            if first not in commands or (second and commands[first] and second not in commands[first]):
-                wrong.append(f"{page.name}: waypost {first} {second}")
+        for told in re.findall(r"`(?:\.venv/bin/)?waypost ([a-z][^`\n]*)`", page.text):
+            command, words = root, shlex.split(told)
+            try:
+                while words and isinstance(command, typer.core.TyperGroup):
+                    command = command.commands[words.pop(0)]
+                if words and "--help" not in words:
+                    command.make_context("waypost", words)
+            except KeyError:
+                wrong.append(f"{page.name}: waypost {told} (no such command)")
+            except Exception as error:  # noqa: BLE001 - whatever the parser of options refuses
+                wrong.append(f"{page.name}: waypost {told} ({getattr(error, 'message', error)})")
     assert not wrong
 
 
