@@ -13,7 +13,6 @@ import orjson
 import uvloop
 from aiohttp import web
 from sqlalchemy import Connection
-
 from waypost import access, credit, log, vault
 from waypost.config import Config
 from waypost.ids import new_id

@@ -11,7 +11,6 @@ import os
 import sys
 
 from aiohttp import web
-
 from waypost import log
 from waypost.config import Config
 from waypost.node import Node
@@ -45,7 +44,8 @@ def main() -> None:
         os.close(told)
         ready = os.read(heard, 5) == b"ready"
         os.close(heard)
-        print(json.dumps({"pid": pid, "ready": ready}), flush=True)
+        sys.stdout.write(json.dumps({"pid": pid, "ready": ready}) + "\n")
+        sys.stdout.flush()
         os.waitpid(pid, 0)
 
 

@@ -23,7 +23,6 @@ import aiohttp
 import orjson
 import pytest
 from sqlalchemy import Connection, text
-
 from waypost import access, credit, vault
 from waypost.ids import new_id
 from waypost.plugin.settings import split_secrets

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from deployment import Deployment
+from sqlalchemy import Connection, text
 from waypost.admission.limiter import BURST
 
 
@@ -20,9 +21,7 @@ async def test_an_app_that_sends_too_fast_is_told_to_wait(run: Callable[..., Awa
     assert (await gateway.send(calm.secret, {"channel": "SMS"})).status == 200
 
 
-async def test_what_was_accepted_is_replayed_though_the_route_is_gone(run: Callable[..., Awaitable[Deployment]]) -> None:
-    from sqlalchemy import Connection, text
-
+async def test_what_was_accepted_is_replayed_without_its_route(run: Callable[..., Awaitable[Deployment]]) -> None:
     gateway = await run(["sms_twilio"], wait=0)
     partner = await gateway.newcomer()
     key = {"Idempotency-Key": "once"}
