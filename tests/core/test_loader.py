@@ -11,7 +11,15 @@ from fake_channel import FakeChannel
 from waypost.host.dispatch import PluginFaultError
 from waypost.host.loader import PluginRecord, PluginRefusedError, inspect_plugin, load_channels
 from waypost.host.wrappers import WrapperUnusableError, load_wrappers
-from waypost.plugin import CHANNELS_GROUP, WRAPPERS_GROUP, hookimpl
+from waypost.plugin import (
+    CHANNELS_GROUP,
+    WRAPPERS_GROUP,
+    Address,
+    OutcomeUnknown,
+    OutsideWindow,
+    Transient,
+    hookimpl,
+)
 
 GOOD = """
 from waypost.plugin import *
@@ -188,13 +196,31 @@ def test_a_call_costs_the_same_however_many_are_loaded() -> None:
     assert before < 300
 
 
-@pytest.mark.parametrize("answer", [None, 7, ZeroDivisionError("secret"), "text"], ids=repr)
+@pytest.mark.parametrize("answer", [None, 7, ZeroDivisionError("secret"), "text", Transient("secret")], ids=repr)
 def test_a_pure_hook_that_lies_is_a_fault_of_its_plugin(answer: object) -> None:
     channel = FakeChannel(quote=answer)
     with pytest.raises(PluginFaultError) as caught:
         channel.plugin.price(None, None)  # type: ignore[arg-type]
     assert str(caught.value).startswith("fake.price")
     assert "secret" not in str(caught.value)
+
+
+def test_a_price_may_refuse_for_good() -> None:
+    refusal = OutsideWindow()
+    with pytest.raises(OutsideWindow) as caught:
+        FakeChannel(quote=refusal).plugin.price(None, None)  # type: ignore[arg-type]
+    assert caught.value is refusal
+
+
+def test_an_address_is_refused_as_one_or_the_plugin_is_at_fault() -> None:
+    class Confused(FakeChannel):
+        @hookimpl
+        def parse_address(self, value: str) -> Address:
+            raise OutcomeUnknown(value)
+
+    with pytest.raises(PluginFaultError) as caught:
+        Confused().plugin.parse_address("+4915112345678")
+    assert "4915" not in str(caught.value)
 
 
 def test_optional_hooks_may_take_fewer_parameters() -> None:

@@ -16,6 +16,7 @@ from waypost.admission.request import SendRequest
 from waypost.admission.ways import WINDOW_FEATURE
 from waypost.clock import SECOND, Clock
 from waypost.host.accounts import Accounts
+from waypost.host.dispatch import PluginFaultError
 from waypost.log import logger
 from waypost.metrics import Metrics
 from waypost.plugin.errors import InvalidRecipient
@@ -168,7 +169,7 @@ class Desk:
                         continue
                     try:
                         pairs |= {(gateway.id, plugin.parse_address(to).value), (gateway.id, inbound.SINCE)}
-                    except InvalidRecipient:
+                    except (InvalidRecipient, PluginFaultError):
                         continue  # the intake refuses it with its reason
         if not pairs:
             return {}

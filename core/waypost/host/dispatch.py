@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 
 import pluggy
 
-from waypost.plugin.errors import ChannelError, InvalidRecipient, NotSent, OutcomeUnknown
+from waypost.plugin.errors import ChannelError, InvalidRecipient, NotSent, OutcomeUnknown, Permanent
 from waypost.plugin.events import ChannelEvent
 from waypost.plugin.simulator import Simulator
 from waypost.plugin.spec import ChannelSpec, Emit, Proceed, SendCall, SendMiddleware
@@ -73,7 +73,7 @@ class ChannelPlugin:
 
     def price(self, ctx: Context, message: OutboundMessage) -> Quote:
         """Meter a message. Raises `Permanent` where the plugin refuses, `PluginFaultError` where it is broken."""
-        return self._pure("price", Quote, ctx=ctx, message=message)
+        return self._pure("price", Quote, Permanent, ctx=ctx, message=message)
 
     def parse_address(self, value: str) -> Address:
         """A partner's `to` in normal form; as the plugin's preferred kind where it has no hook for it."""
@@ -82,7 +82,7 @@ class ChannelPlugin:
             if not text or len(text) > 512:
                 raise InvalidRecipient
             return Address(self.info.address_kinds[0], text)
-        return self._pure("parse_address", Address, value=value)
+        return self._pure("parse_address", Address, InvalidRecipient, value=value)
 
     def parse_event(self, ctx: WebhookContext, request: WebhookRequest) -> list[ChannelEvent]:
         """The events of a verified delivery. Raises `PluginFaultError`."""
@@ -109,7 +109,7 @@ class ChannelPlugin:
         """A new simulator of the provider."""
         if "simulator" not in self.hooks:
             raise PluginFaultError(self.id, "simulator", "is not there: this plugin has no simulator")
-        return self._pure("simulator", Simulator)
+        return self._pure("simulator", Simulator, ())
 
     # ---- hooks that do I/O
 
@@ -176,10 +176,10 @@ class ChannelPlugin:
 
     # ---- calling
 
-    def _pure(self, hook: str, expected: type[T], **arguments: Any) -> T:
+    def _pure(self, hook: str, expected: type[T], declared: type[ChannelError] | tuple[()], /, **arguments: Any) -> T:
         try:
             answer = self._call[hook](**arguments)
-        except ChannelError:
+        except declared:
             raise
         except Exception as error:
             raise PluginFaultError(self.id, hook, f"raised {type(error).__name__}") from error
