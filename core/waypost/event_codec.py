@@ -72,23 +72,19 @@ def dump_json(values: dict[str, Any]) -> str:
 
 
 def _representable(value: Any, depth: int = 0) -> Any:
+    if isinstance(value, Content | Address):
+        value = _plain(value)
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, bool) or value is None:
+        return _stored(value)
+    if isinstance(value, int) and not -_WHOLE <= value < _WHOLE:
+        return f"<an integer of {value.bit_length()} bits>"
+    if not isinstance(value, Mapping | list | tuple | set | frozenset):
         return value
-    if isinstance(value, int):
-        return value if -_WHOLE <= value < _WHOLE else f"<an integer of {value.bit_length()} bits>"
-    if isinstance(value, Mapping | list | tuple | set | frozenset) and depth >= _DEEPEST:
+    if depth >= _DEEPEST:
         return "<nested too deeply>"
     if isinstance(value, Mapping):
-        return {_representable(str(key)): _representable(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_representable(item, depth + 1) for item in value]
-    if isinstance(value, Content):
-        return _representable(value.model_dump(exclude_none=True), depth + 1)
-    if isinstance(value, Address):
-        return {"kind": _representable(value.kind), "value": _representable(value.value)}
-    return value
+        return {_stored(str(key)): _representable(item, depth + 1) for key, item in value.items()}
+    return [_representable(item, depth + 1) for item in value]
 
 
 def load_delivery_update(stored: str) -> DeliveryUpdate:

@@ -33,6 +33,8 @@ def load(body: bytes) -> Any:
             value = _mended(value)
     except orjson.JSONDecodeError:
         value = _load_leniently(body)
+    except RecursionError:  # of `_mended`: the writer would take a few levels more
+        return None
     try:
         orjson.dumps(_nested(value))
         return orjson.loads(orjson.dumps(value))
