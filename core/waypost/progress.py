@@ -174,11 +174,12 @@ def _advance(case: _Case, rules: Rules, now: int) -> list[Evidence]:
 
 def _follow_status(case: _Case, step: Step, status: StepStatus, rules: Rules, now: int) -> None:
     step.status = status.status
-    if status.status in ("SENT", "UNKNOWN"):
+    followed = status.status == "SENT" or (status.status == "DELIVERED" and _waited_for(case, step))
+    if followed or status.status == "UNKNOWN":
         gateway_id = (status.decided_by.gateway_id if status.decided_by else None) or step.gateway_id
         if step.window_until is None:
             step.window_until = now + rules.receipt_window(gateway_id)
-    if status.status == "SENT":
+    if followed:
         step.state, step.owner = "sent", None
         step.wake_at = None if status.window_closed else step.window_until
     elif status.status == "UNKNOWN":
@@ -228,6 +229,13 @@ def _queue_again(case: _Case, step: Step, retry: Retry | None, now: int) -> None
 # ---- fallback
 
 
+def _waited_for(case: _Case, step: Step) -> bool:
+    """Whether the next step waits for this one to be read, so that being delivered is not its end."""
+    return any(
+        other.step_no == step.step_no + 1 and other.state == "waiting" and other.until == "read" for other in case.steps
+    )
+
+
 def _fallback_due(case: _Case, step: Step, before: Step, status: StepStatus, rules: Rules, now: int) -> Kind | None:
     """What to do with a waiting step: start it (`queued`), drop it (`canceled`), or nothing yet."""
     if status.status in NEGATIVE_ENDS:
@@ -239,8 +247,9 @@ def _fallback_due(case: _Case, step: Step, before: Step, status: StepStatus, rul
         return "queued" if rules.on_unknown(case.message.app_id) == "fallback" else None
     if status.window_closed:
         return "canceled"
-    if step.after is not None and status.status == "SENT":
-        sent_at = min(item.at for item in case.evidence if item.step_no == before.step_no and item.kind == "sent")
+    if step.after is not None and status.status in ("SENT", "DELIVERED"):
+        proof = ("sent", "delivered")
+        sent_at = min(item.at for item in case.evidence if item.step_no == before.step_no and item.kind in proof)
         if now >= sent_at + step.after:
             return "queued"
         before.wake_at = min(before.wake_at or step.deadline, sent_at + step.after)

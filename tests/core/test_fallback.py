@@ -185,3 +185,39 @@ async def test_a_fallback_whose_deadline_has_passed_is_not_begun(
     assert message.settled_at is not None
     assert sms.sent == []
     assert (await world.balance(partner.org)).available == 1000
+
+
+async def test_a_delivered_step_that_is_not_read_in_time_is_followed(
+    world: World, partner: Partner, sms: FakeChannel
+) -> None:
+    await world.start()
+    admitted = await chat_then_sms(world, partner, after=30, until="read")
+    await world.status(admitted, "SENT")
+    await delivered(world, partner, 0)
+    world.clock.advance(29 * SECOND)
+    await world.rest()
+    assert sms.sent == []
+    world.clock.advance(2 * SECOND)
+    await sms.called(1)
+    await world.state(admitted, "sent", step_no=2)
+    await delivered(world, partner, 1, "e2")
+    message = await world.message(admitted.message.id)
+    assert (message.status, message.captured) == ("DELIVERED", 1000)
+    assert message.settled_at is not None
+    assert await world.books_balance()
+
+
+async def test_a_step_that_nobody_reads_ends_with_its_window(world: World, partner: Partner, sms: FakeChannel) -> None:
+    await world.start()
+    admitted = await chat_then_sms(world, partner, until="read")
+    await world.status(admitted, "SENT")
+    await delivered(world, partner, 0)
+    assert (await world.balance(partner.org)).available == 0
+    world.clock.advance(73 * HOUR)
+    await world.state(admitted, "ended", step_no=2)
+    assert sms.sent == []
+    message = await world.message(admitted.message.id)
+    assert (message.status, message.captured) == ("DELIVERED", 100)
+    assert message.settled_at is not None
+    assert (await world.balance(partner.org)).available == 900
+    assert await world.books_balance()
