@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar, cast
 
 import pluggy
 
+from waypost.log import logger
 from waypost.plugin.errors import ChannelError, InvalidRecipient, NotSent, OutcomeUnknown, Permanent
 from waypost.plugin.events import ChannelEvent
 from waypost.plugin.simulator import Simulator
@@ -39,6 +40,14 @@ T = TypeVar("T")
 
 #: How long the I/O hooks other than `send` may take, in seconds.
 HOOK_DEADLINE = 20.0
+#: How long a hook may take to end once it is canceled, in seconds; then it is left to itself.
+GRACE = 1.0
+
+#: What a plain function may raise without having been told to: `SystemExit` would end the process, and a
+#: cancellation that nobody asked for would end whoever waits for an answer.
+UNDECLARED = (Exception, SystemExit, asyncio.CancelledError)
+
+_LOG = logger()
 
 
 class PluginFaultError(Exception):
@@ -56,11 +65,27 @@ class ChannelPlugin:
         self.id = plugin_id
         self.info = info
         self.hooks = hooks
-        self._call = {hook: _direct(hook, getattr(manager.hook, hook).get_hookimpls()[0]) for hook in hooks}
+        found = {hook: getattr(manager.hook, hook).get_hookimpls()[0] for hook in hooks}
+        self._call = {hook: _direct(hook, implementation) for hook, implementation in found.items()}
+        self._modules = frozenset(name for implementation in found.values() for name in _written_in(implementation))
         self._chain: Proceed = self._provider_send
+        #: Set once this node has stopped using the plugin, which it then never asks for anything any more.
+        self.halted = False
+        #: Told which hook did not end when it was canceled.
+        self.on_abandoned: Callable[[str], None] = lambda _: None
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     def __repr__(self) -> str:
         return f"<ChannelPlugin {self.id}>"
+
+    @property
+    def modules(self) -> frozenset[str]:
+        """The modules that its hooks are written in."""
+        return self._modules
+
+    def runs(self, task: asyncio.Task[Any] | None) -> bool:
+        """Whether this task is one of its I/O hooks."""
+        return task in self._tasks
 
     def wrap(self, middlewares: Sequence[SendMiddleware]) -> None:
         """Put middlewares around every send, the first outermost."""
@@ -88,7 +113,7 @@ class ChannelPlugin:
         """The events of a verified delivery. Raises `PluginFaultError`."""
         try:
             events = list(self._call["parse_event"](ctx=ctx, request=request) or ())
-        except Exception as error:
+        except UNDECLARED as error:
             raise PluginFaultError(self.id, "parse_event", f"raised {type(error).__name__}") from error
         for item in events:
             if not isinstance(item, ChannelEvent):
@@ -101,7 +126,7 @@ class ChannelPlugin:
             return None
         try:
             answer = self._call["recognize"](request=request)
-        except Exception as error:
+        except UNDECLARED as error:
             raise PluginFaultError(self.id, "recognize", f"raised {type(error).__name__}") from error
         return answer if isinstance(answer, Recognition) else None
 
@@ -116,17 +141,13 @@ class ChannelPlugin:
     async def send(self, ctx: Context, message: OutboundMessage) -> SendResult:
         """Send once, through the wrappers. Raises only `ChannelError`: anything undeclared is `OutcomeUnknown`."""
         try:
-            async with asyncio.timeout(self.info.send_timeout):
-                result = await self._chain(SendCall(self.id, ctx, message))
+            result = await self._bounded("send", self._chain(SendCall(self.id, ctx, message)), self.info.send_timeout)
         except (NotSent, OutcomeUnknown):
             raise
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            raise OutcomeUnknown("The channel plugin canceled itself.", provider_code="plugin_fault") from error
-        except TimeoutError as error:
+        except _OverdueError as error:
             raise OutcomeUnknown(f"The provider did not answer within {self.info.send_timeout:g} s.") from error
+        except _CanceledItselfError as error:
+            raise OutcomeUnknown("The channel plugin canceled itself.", provider_code="plugin_fault") from error
         except (Exception, SystemExit) as error:
             raise OutcomeUnknown(
                 f"The channel plugin failed ({type(error).__name__}).", provider_code="plugin_fault"
@@ -171,7 +192,7 @@ class ChannelPlugin:
             await self._call["listen"](ctx=ctx, emit=emit)
         except ChannelError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginFaultError(self.id, "listen", f"raised {type(error).__name__}") from error
 
     # ---- calling
@@ -189,17 +210,80 @@ class ChannelPlugin:
 
     async def _io(self, hook: str, expected: Any, **arguments: Any) -> object:
         try:
-            async with asyncio.timeout(HOOK_DEADLINE):
-                answer = await self._call[hook](**arguments)
+            answer = await self._bounded(hook, self._call[hook](**arguments), HOOK_DEADLINE)
         except ChannelError:
             raise
-        except TimeoutError as error:
+        except _OverdueError as error:
             raise PluginFaultError(self.id, hook, f"took longer than {HOOK_DEADLINE:g} s") from error
-        except Exception as error:
+        except _CanceledItselfError as error:
+            raise PluginFaultError(self.id, hook, "canceled itself") from error
+        except (Exception, SystemExit) as error:
             raise PluginFaultError(self.id, hook, f"raised {type(error).__name__}") from error
         if not isinstance(answer, expected):
             raise PluginFaultError(self.id, hook, f"returned a {type(answer).__name__}")
         return cast("object", answer)
+
+    async def _bounded(self, hook: str, work: Awaitable[Any], seconds: float) -> Any:
+        """What a hook comes to within its deadline; one that does not end when it is canceled is left to itself.
+
+        Raises what the hook raises, `_OverdueError` or `_CanceledItselfError`.
+        """
+        task = asyncio.get_running_loop().create_task(_outcome(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        overdue = False
+        try:
+            if not (await asyncio.wait((task,), timeout=seconds))[0]:
+                overdue = True
+                await self._end(task, hook)
+        except asyncio.CancelledError:
+            await self._end(task, hook)
+            raise
+        if overdue and (not task.done() or task.cancelled()):
+            raise _OverdueError
+        if task.cancelled():
+            raise _CanceledItselfError
+        answer, error = task.result()
+        if error is not None:
+            raise error
+        return answer
+
+    async def _end(self, task: asyncio.Task[Any], hook: str) -> None:
+        """Cancel a hook and wait for it, but not for ever."""
+        if task.done():
+            return
+        task.cancel()
+        if not (await asyncio.wait((task,), timeout=GRACE))[0]:
+            _LOG.error("plugin.does_not_stop", plugin=self.id, hook=hook)
+            self.on_abandoned(hook)
+
+
+class _OverdueError(Exception):
+    """A hook did not answer within its deadline."""
+
+
+class _CanceledItselfError(Exception):
+    """A hook ended as canceled, and nobody had canceled it."""
+
+
+async def _outcome(work: Awaitable[Any]) -> tuple[Any, BaseException | None]:
+    """What a hook answers, or what it raises: as a task's exception, `SystemExit` would end the process."""
+    try:
+        return await work, None
+    except (KeyboardInterrupt, GeneratorExit, asyncio.CancelledError):
+        raise
+    except BaseException as error:  # noqa: BLE001 - raised again by who asked
+        return None, error
+
+
+def _written_in(implementation: Any) -> tuple[str, ...]:
+    """The modules of a hook's function and of the object that it belongs to, without our own."""
+    owner = implementation.plugin
+    names = (
+        getattr(implementation.function, "__module__", None),
+        owner.__name__ if inspect.ismodule(owner) else type(owner).__module__,
+    )
+    return tuple(name for name in names if name and name.partition(".")[0] != "waypost")
 
 
 def _direct(hook: str, implementation: Any) -> Callable[..., Any]:
