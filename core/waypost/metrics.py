@@ -57,6 +57,14 @@ class Metrics:
             "waypost_plugin_loaded", "1 for a loaded plugin, 0 with its state otherwise.", ["plugin", "state"],
             registry=self.registry,
         )  # fmt: skip
+        self.plugin_blocks = Counter(
+            "waypost_plugin_blocks_total", "Times that a plugin blocked the event loop.", ["plugin"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.plugin_abandoned = Counter(
+            "waypost_plugin_abandoned_total", "Hooks that did not end when they were canceled.", ["plugin"],
+            registry=self.registry,
+        )  # fmt: skip
         self.loop_lag = Histogram(
             "waypost_event_loop_lag_seconds",
             "How late the event loop ran its heartbeat.",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal, TypeVar
 
 import aiohttp
@@ -18,6 +19,7 @@ from waypost.config import Config
 from waypost.host.accounts import Accounts
 from waypost.host.dispatch import ChannelPlugin
 from waypost.host.loader import PluginRecord, load_channels
+from waypost.host.watchdog import Watchdog
 from waypost.host.wrappers import load_wrappers
 from waypost.ids import new_id
 from waypost.inbox.listeners import Listeners, ListenerTools
@@ -40,8 +42,6 @@ Role = Literal["all", "api", "worker"]
 #: A send's own deadline, and some: how long stopping waits for sends under way, in seconds.
 PATIENCE = 35.0
 HEARTBEAT = 5.0
-#: A heartbeat this late means that somebody blocked the event loop, in seconds.
-LOOP_LAG = 0.25
 
 _LOG = logger()
 
@@ -132,6 +132,14 @@ class Node:
                 received=self._received,
             )
         )
+        self.watchdog = Watchdog(
+            self.plugins.values(),
+            lagged=self.metrics.loop_lag.observe,
+            blocked=lambda plugin: self.metrics.plugin_blocks.labels(plugin.id).inc(),
+            disable=self.disable_plugin,
+        )
+        for plugin in self.plugins.values():
+            plugin.on_abandoned = self._count_abandoned(plugin.id)
         self._tasks: list[asyncio.Task[None]] = []
         self._refresh_now = asyncio.Event()
         self.ready = False
@@ -180,8 +188,8 @@ class Node:
         self._tasks = [
             loop.create_task(self._keep_directory(), name="directory"),
             loop.create_task(self._beat(), name="heartbeat"),
-            loop.create_task(self._watch_loop(), name="loop watch"),
         ]
+        self.watchdog.start()
         self.ready = True
 
     async def stop(self) -> None:
@@ -196,6 +204,7 @@ class Node:
         if self.role in ("all", "worker"):
             await self.outbox.stop(PATIENCE)
         await self.accounts.close()
+        self.watchdog.stop()
         with contextlib.suppress(StoreUnavailableError):
             await self.database.write(lambda conn: nodes.remove(conn, self.id))
         await self.http.close()
@@ -204,6 +213,22 @@ class Node:
     async def read(self, work: Work[T]) -> T:
         """Read from the store."""
         return await self.database.read(work)
+
+    def disable_plugin(self, plugin: ChannelPlugin, reason: str) -> None:
+        """Stop using a plugin on this node until it is started again: its messages wait, everything else goes on."""
+        record = self.records.get(plugin.id)
+        if record is None or plugin.halted:
+            return
+        plugin.halted = True
+        self.records[plugin.id] = replace(record, state="disabled", reason=reason)
+        self.directory = replace(self.directory)  # a new one: what was worked out from the old is forgotten
+        with contextlib.suppress(KeyError):
+            self.metrics.plugin_loaded.remove(plugin.id, record.state)
+        self.metrics.plugin_loaded.labels(plugin.id, "disabled").set(0)
+        _LOG.critical("plugin.disabled", plugin=plugin.id, distribution=record.distribution, reason=reason)
+
+    def _count_abandoned(self, plugin_id: str) -> Callable[[str], None]:
+        return lambda _: self.metrics.plugin_abandoned.labels(plugin_id).inc()
 
     # ---- what operators decided
 
@@ -249,16 +274,6 @@ class Node:
                 await self.database.write(lambda conn, now=now: nodes.beat(conn, self.id, now))  # type: ignore[misc]
             except StoreUnavailableError as error:
                 _LOG.error("heartbeat.store_unavailable", problem=str(error))
-
-    async def _watch_loop(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            began = loop.time()
-            await asyncio.sleep(LOOP_LAG)
-            lag = loop.time() - began - LOOP_LAG
-            self.metrics.loop_lag.observe(max(0.0, lag))
-            if lag > LOOP_LAG:
-                _LOG.warning("loop.blocked", seconds=round(lag, 3))
 
     # ---- what the parts tell each other
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
@@ -20,7 +22,7 @@ from waypost.host.dispatch import PluginFaultError
 from waypost.log import logger
 from waypost.metrics import Metrics
 from waypost.plugin.errors import InvalidRecipient
-from waypost.refusals import Refusal, Unauthorized, Unavailable
+from waypost.refusals import RateLimited, Refusal, Unauthorized, Unavailable
 from waypost.routing import Directory
 from waypost.store import events, inbound, keys, messages
 from waypost.store.database import Database, StoreUnavailableError
@@ -35,6 +37,15 @@ REMEMBER_FOR = 60 * SECOND
 LONGEST_KEY = 200
 
 _LOG = logger()
+
+
+@dataclass(slots=True)
+class _Arrival:
+    """A request that waits for its turn; its verdict is None where it must go the long way."""
+
+    key_digest: str
+    read: Callable[[], SendRequest]
+    verdict: asyncio.Future[Verdict | None]
 
 
 class Desk:
@@ -62,6 +73,7 @@ class Desk:
         self._limiter = Limiter(clock, requests_per_second)
         self._lane: GroupCommit[Candidate, Verdict] = GroupCommit(database, admit, committed=self._committed)
         self._remembered: dict[str, tuple[Principal, int]] = {}
+        self._arrived: list[_Arrival] = []
         self._windowed_of = -1
         self._any_windowed = False
 
@@ -109,10 +121,56 @@ class Desk:
         `read` parses the body; it is called after authentication, so that strangers learn nothing about their bodies.
         """
         try:
-            return await self._accept(_digest(secret), read)
+            arrival = _Arrival(_digest(secret), read, asyncio.get_running_loop().create_future())
+            self._arrived.append(arrival)
+            if len(self._arrived) == 1:
+                asyncio.get_running_loop().call_soon(self._take_in)
+            verdict = await arrival.verdict
+            if verdict is None:
+                return await self._accept(arrival.key_digest, read)
+            return self._heard(verdict, arrival.key_digest)
+        except StoreUnavailableError as error:
+            self._metrics.refused.labels(Unavailable.code).inc()
+            raise Unavailable(retry_after=1) from error
         except Refusal as refusal:
             self._metrics.refused.labels(refusal.code).inc()
             raise
+
+    def _take_in(self) -> None:
+        """Prepare everything that arrived in this turn of the event loop, in one tight loop, and queue it.
+
+        Done between the steps of the HTTP server, one by one, the same work takes three times as long: its code and
+        data have left the processor's caches each time. Whatever needs a look at the database first, or would be
+        refused, is left to `_accept` (None).
+        """
+        arrived, self._arrived = self._arrived, []
+        directory = self._directory()
+        windowed = self._windowed(directory)
+        for arrival in arrived:
+            caller = self._recall(arrival.key_digest)
+            if caller is None:
+                arrival.verdict.set_result(None)
+                continue
+            try:
+                self._limiter.take(caller.app_id)
+                request = arrival.read()
+                if windowed and self._intake.wants_history(caller, request, directory):
+                    arrival.verdict.set_result(None)
+                    continue
+                self._lane.enqueue(self._intake.prepare(caller, request, directory, {}), arrival.verdict)
+            except RateLimited as refusal:
+                arrival.verdict.set_exception(refusal)
+            except Refusal:
+                arrival.verdict.set_result(None)
+            except Exception as error:  # noqa: BLE001 - it belongs to this one request, and is told there
+                arrival.verdict.set_exception(error)
+
+    def _heard(self, verdict: Verdict, key_digest: str) -> Admitted:
+        if isinstance(verdict, Refusal):
+            if isinstance(verdict, Unauthorized):
+                self._remembered.pop(key_digest, None)
+            raise verdict
+        return verdict
 
     async def _accept(self, key_digest: str, read: Callable[[], SendRequest]) -> Admitted:
         remembered = self._recall(key_digest)
@@ -130,15 +188,7 @@ class Desk:
             if request is not None and (earlier := await self._accepted_before(caller, request)) is not None:
                 return earlier  # what was accepted stays accepted, though it would be refused today
             raise
-        try:
-            verdict = await self._lane.enqueue(candidate)
-        except StoreUnavailableError as error:
-            raise Unavailable(retry_after=1) from error
-        if isinstance(verdict, Refusal):
-            if isinstance(verdict, Unauthorized):
-                self._remembered.pop(key_digest, None)
-            raise verdict
-        return verdict
+        return self._heard(await self._lane.enqueue(candidate), key_digest)
 
     async def _accepted_before(self, caller: Principal, request: SendRequest) -> Admitted | None:
         """The message that this very request was accepted as under its idempotency key, if it was."""

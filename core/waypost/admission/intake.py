@@ -80,6 +80,11 @@ class Intake:
         ]
         return self._candidate(caller, request, legs, now)
 
+    def wants_history(self, caller: Principal, request: SendRequest, directory: Directory) -> bool:
+        """Whether a plugin on the way asks when the recipient last wrote. Raises a `Refusal` where there is no way."""
+        channels = {request.channel, *(leg.channel for leg in request.fallback)}
+        return any(self.ways.of(caller.app_id, channel, caller.mode, directory).windowed for channel in channels)
+
     def _candidate(self, caller: Principal, request: SendRequest, legs: Sequence[_Priced], now: int) -> Candidate:
         message_id = new_id("msg")
         deadline = now + (request.validity or self._default_validity) * SECOND

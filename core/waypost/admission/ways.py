@@ -31,10 +31,14 @@ class Way:
 
 @dataclass(slots=True)
 class RouteWays:
-    """A route's prefix and its ways in order. Empty where no gateway serves the caller's mode."""
+    """A route's prefix and its ways in order. Empty where no gateway serves the caller's mode.
+
+    `away` says that it has gateways, whose plugins are not at work on this node.
+    """
 
     prefix: str
     ways: tuple[Way, ...]
+    away: bool = False
 
 
 @dataclass(slots=True)
@@ -44,10 +48,17 @@ class ChannelWays:
     parser: ChannelPlugin
     routes: tuple[RouteWays, ...]
 
+    @property
+    def windowed(self) -> bool:
+        """Whether any gateway's plugin asks when a recipient last wrote."""
+        return any(way.windowed for route in self.routes for way in route.ways)
+
     def to(self, destination: str) -> tuple[Way, ...]:
-        """The ways to a destination. Raises `ChannelConfigNotFound`."""
+        """The ways to a destination. Raises `ChannelConfigNotFound` or `Unavailable`."""
         for route in self.routes:
             if destination.startswith(route.prefix):
+                if route.away:
+                    raise _not_served()
                 if not route.ways:
                     break
                 return route.ways
@@ -84,7 +95,7 @@ class Ways:
         parser = next((plugin for plugin in plugins if plugin is not None), None)
         if parser is None:
             if plugins:
-                raise Unavailable("The channel is not served just now; try again later.", retry_after=30)
+                raise _not_served()
             served = self._accounts.channels
             if channel not in served:
                 raise ValidationFailed(f"channel: this deployment serves {', '.join(sorted(served)) or 'none'}")
@@ -94,7 +105,8 @@ class Ways:
     def _route_ways(self, route: Route, gateways: Sequence[Gateway], directory: Directory) -> RouteWays:
         ways: list[Way] = []
         problem: CredentialsUnusableError | None = None
-        for gateway in gateways:
+        here = [gateway for gateway in gateways if self._accounts.plugin(gateway) is not None]
+        for gateway in here:
             app = directory.provider_apps.get(gateway.provider_app_id or "")
             try:
                 opened = self._accounts.account(gateway, app)
@@ -106,4 +118,8 @@ class Ways:
             ways.append(Way(opened, directory.cards.get(gateway.id), sender, windowed))
         if problem is not None and not ways:
             raise ChannelCredentialsNotFound from problem
-        return RouteWays(route.prefix, tuple(ways))
+        return RouteWays(route.prefix, tuple(ways), away=bool(gateways) and not here)
+
+
+def _not_served() -> Unavailable:
+    return Unavailable("The channel is not served just now; try again later.", retry_after=30)

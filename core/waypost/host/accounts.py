@@ -66,8 +66,9 @@ class Accounts:
         self._retired: list[OpenAccount] = []
 
     def plugin(self, gateway: Gateway) -> ChannelPlugin | None:
-        """The gateway's plugin, if this node has it loaded."""
-        return self._plugins.get(gateway.plugin)
+        """The gateway's plugin, if this node has it loaded and has not disabled it."""
+        plugin = self._plugins.get(gateway.plugin)
+        return None if plugin is None or plugin.halted else plugin
 
     @property
     def channels(self) -> frozenset[str]:
@@ -76,14 +77,14 @@ class Accounts:
 
     def account(self, gateway: Gateway, provider_app: ProviderApp | None) -> OpenAccount:
         """The gateway's account. Raises `CredentialsUnusableError`."""
+        plugin = self.plugin(gateway)
+        if plugin is None:
+            raise CredentialsUnusableError(gateway.name, f"its plugin {gateway.plugin} is not loaded here")
         stamp = (gateway.settings, gateway.secrets, provider_app.settings if provider_app else "",
                  provider_app.secrets if provider_app else "")  # fmt: skip
         known = self._open.get(gateway.id)
         if known is not None and known.stamp == stamp:
             return known
-        plugin = self._plugins.get(gateway.plugin)
-        if plugin is None:
-            raise CredentialsUnusableError(gateway.name, f"its plugin {gateway.plugin} is not loaded here")
         account = self._settings(
             gateway.name, plugin.info.account_settings, gateway.settings, gateway.secrets, f"gateway/{gateway.id}"
         )
@@ -176,7 +177,7 @@ class Accounts:
     async def close(self) -> None:
         """Close every client a plugin opened; one that cannot be closed is logged."""
         for opened in (*self._retired, *self._open.values()):
-            if opened.client is None:
+            if opened.client is None or opened.plugin.halted:
                 continue
             try:
                 await opened.plugin.close_account(opened.client)

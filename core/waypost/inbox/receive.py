@@ -124,6 +124,8 @@ class Receiver:
     def _shared(self, plugin: ChannelPlugin | None, request: WebhookRequest) -> tuple[list[_Claimant], bool]:
         if plugin is None:
             return [], False
+        if plugin.halted:
+            return [], True
         return self._of_plugin(plugin, self._account_ref(plugin, request))
 
     def _anyone(self, request: WebhookRequest, among: Iterable[str] | None) -> tuple[list[_Claimant], bool]:
@@ -132,6 +134,9 @@ class Receiver:
         misconfigured = False
         for plugin in self._plugins.values():
             if allowed is not None and plugin.id not in allowed:
+                continue
+            if plugin.halted:
+                misconfigured = True  # it may be this plugin's; nobody is asked any more who could tell
                 continue
             handshake = request.method == "GET" and not request.body
             recognition = self._recognize(plugin, request)

@@ -102,7 +102,12 @@ class Inbox:
         while self._waiting:
             batch = self._waiting[:MAX_BATCH]
             del self._waiting[:MAX_BATCH]
-            await self._apply([self._parser.parse(item) for item in batch])
+            # What a disabled plugin would have to parse stays stored, for another node or this one started again.
+            await self._apply([self._parser.parse(item) for item in batch if not self._is_halted(item.plugin)])
+
+    def _is_halted(self, plugin_id: str) -> bool:
+        plugin = self._plugins.get(plugin_id)
+        return plugin is not None and plugin.halted
 
     async def _apply(self, parsed: Sequence[Parsed]) -> None:
         """Apply a batch; where that fails, halve it until the culprit is alone and can be marked."""
@@ -131,6 +136,8 @@ class Inbox:
 
     async def parse_again(self, plugin: str, limit: int = 1000) -> int:
         """Parse once more what a plugin's parser failed on, as after a fix; return how many were applied."""
+        if self._is_halted(plugin):
+            return 0
         found = await self._database.read(lambda conn: deliveries.failed(conn, plugin, limit))
         parsed = [self._parser.parse(item) for item in found]
         good = [item for item in parsed if not item.problem]
@@ -154,7 +161,7 @@ class Inbox:
         """Apply deliveries that were left behind and try parked receipts again."""
         now = self._clock.now()
         # A delivery for a plugin that is not loaded here is left to the nodes that have it.
-        mine = sorted(self._plugins)
+        mine = sorted(plugin_id for plugin_id in self._plugins if not self._is_halted(plugin_id))
         found = await self._database.read(
             lambda conn: deliveries.stored_before(conn, now - left_behind, mine, MAX_BATCH)
         )

@@ -68,7 +68,7 @@ def _plugins(operator: Operator) -> list[dict[str, Any]]:
     findings = [
         _finding("error", "plugin", f"The channel plugin {record.id} is {record.state}: {record.reason}.")
         for record in operator.records.values()
-        if record.state in ("failed", "incompatible")
+        if record.state in ("failed", "incompatible") or (record.plugin is not None and record.plugin.halted)
     ]
     findings += [
         _finding("error", "plugin", f"WAYPOST_CHANNELS names {name}, which no installed distribution provides.")

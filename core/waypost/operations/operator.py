@@ -44,6 +44,8 @@ class Operator:
         if record.plugin is None:
             mend = "add it to WAYPOST_CHANNELS" if record.state == "disabled" else record.reason
             raise PluginUnavailableError(f"The channel plugin {plugin_id} is {record.state}: {mend}.")
+        if record.plugin.halted:
+            raise PluginUnavailableError(f"The channel plugin {plugin_id} is disabled on this node: {record.reason}.")
         return record.plugin
 
     async def read(self, work: Callable[[Connection], T]) -> T:

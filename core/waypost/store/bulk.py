@@ -77,13 +77,12 @@ def insert_new(conn: Connection, table: Table, columns: tuple[str, ...], rows: S
     if is_postgres(conn):
         result = conn.execute(_pg_insert(table, columns, conflict=True), _arrays(rows))
         return [tuple(row) for row in result]
-    statement = _lite_insert(table, columns, conflict=True)
-    positions = [columns.index(column.name) for column in table.primary_key]
-    return [
-        tuple(row[position] for position in positions)
-        for row in rows
-        if conn.exec_driver_sql(statement, tuple(row)).rowcount
-    ]
+    inserted: list[tuple[Any, ...]] = []
+    for chunk in _chunks(rows):
+        statement = _lite_new(table, columns, len(chunk))
+        found = conn.exec_driver_sql(statement, tuple(value for row in chunk for value in row))
+        inserted.extend(tuple(row) for row in found)
+    return inserted
 
 
 def update_many(
@@ -105,15 +104,22 @@ def update_many(
         parameters = _arrays(rows)
         parameters["keys"] = parameters["c0"]
         return [tuple(row) for row in conn.execute(_pg_update(table, where, values), parameters)]
-    statement = _lite_update(table, where, values)
-    width = len(where)
-    return [
-        tuple(row[:width]) for row in rows if conn.exec_driver_sql(statement, (*row[width:], *row[:width])).rowcount
-    ]
+    updated: list[tuple[Any, ...]] = []
+    for chunk in _chunks(rows):
+        statement = _lite_update(table, where, values, len(chunk))
+        found = conn.exec_driver_sql(statement, tuple(value for row in chunk for value in row))
+        updated.extend(tuple(row) for row in found)
+    return updated
 
 
 def _lite_insert_many(conn: Connection, table: Table, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
-    """Insert in statements of 64, 32, … 1 rows, so that few statements serve every number of rows.
+    for chunk in _chunks(rows):
+        statement = _lite_values(table, columns, len(chunk))
+        conn.exec_driver_sql(statement, tuple(value for row in chunk for value in row))
+
+
+def _chunks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """The rows in chunks of 64, 32, … 1, so that few statements serve every number of rows on SQLite.
 
     Row by row costs as much work, but the writer's thread gives up the interpreter lock at each row and waits for it
     again, which under load takes far longer than the row.
@@ -123,8 +129,7 @@ def _lite_insert_many(conn: Connection, table: Table, columns: tuple[str, ...], 
     while at < len(rows):
         while size > len(rows) - at:
             size //= 2
-        chunk = rows[at : at + size]
-        conn.exec_driver_sql(_lite_values(table, columns, size), tuple(value for row in chunk for value in row))
+        yield rows[at : at + size]
         at += size
 
 

@@ -51,12 +51,13 @@ class GroupCommit(Generic[Item, Verdict]):
         """Return the verdict on this item once it is durable. Raises `StoreUnavailableError`, or what the work did."""
         return await self.enqueue(item)
 
-    def enqueue(self, item: Item) -> asyncio.Future[Verdict]:
-        """Like `submit`, without waiting."""
+    def enqueue(self, item: Item, future: asyncio.Future[Any] | None = None) -> asyncio.Future[Verdict]:
+        """Like `submit`, without waiting; the verdict goes into the given future, or a new one."""
         if len(self._waiting) >= self._limit:
             raise LaneFullError(LaneFullError.__doc__)
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Verdict] = loop.create_future()
+        if future is None:
+            future = loop.create_future()
         self._waiting.append((item, future))
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._drain())

@@ -39,7 +39,7 @@ class Health:
             "plugins": {
                 record.id: {"state": record.state, "reason": record.reason}
                 for record in node.records.values()
-                if record.state != "disabled"
+                if record.state != "disabled" or record.plugin is not None
             },
             "gateways": {
                 gateway.name: {"status": gateway.status, "reason": gateway.status_reason}
