@@ -6,7 +6,7 @@ PostgreSQL: a join on `unnest` tempts its planner into sequential scans.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -170,19 +170,21 @@ def _pg_together(parts: tuple[tuple[Table, tuple[str, ...]], ...]) -> TextClause
     return text(f"WITH {with_clause} {last}" if others else last)
 
 
-@lru_cache(maxsize=256)
-def _lite_insert(table: Table, columns: tuple[str, ...], *, conflict: bool) -> str:
+@lru_cache(maxsize=512)
+def _lite_values(table: Table, columns: tuple[str, ...], rows: int, verb: str = "INSERT") -> str:
     names = ", ".join(f'"{column}"' for column in columns)
-    marks = ", ".join("?" * len(columns))
-    verb = "INSERT OR IGNORE" if conflict else "INSERT"
-    return f"{verb} INTO {table.name} ({names}) VALUES ({marks})"
+    return f"{verb} INTO {table.name} ({names}) VALUES {_marks(len(columns), rows)}"
 
 
-@lru_cache(maxsize=256)
-def _lite_values(table: Table, columns: tuple[str, ...], rows: int) -> str:
-    one = _lite_insert(table, columns, conflict=False)
-    row = one[one.rindex("(") :]
-    return one + (", " + row) * (rows - 1)
+@lru_cache(maxsize=512)
+def _lite_new(table: Table, columns: tuple[str, ...], rows: int) -> str:
+    key = ", ".join(f'"{column.name}"' for column in table.primary_key)
+    return f"{_lite_values(table, columns, rows, 'INSERT OR IGNORE')} RETURNING {key}"
+
+
+def _marks(columns: int, rows: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return ", ".join([row] * rows)
 
 
 @lru_cache(maxsize=256)
@@ -198,8 +200,10 @@ def _pg_update(table: Table, where: tuple[str, ...], values: tuple[str, ...]) ->
     )
 
 
-@lru_cache(maxsize=256)
-def _lite_update(table: Table, where: tuple[str, ...], values: tuple[str, ...]) -> str:
-    sets = ", ".join(f'"{column}" = ?' for column in values)
-    fence = " AND ".join(f'"{column}" = ?' for column in where)
-    return f"UPDATE {table.name} SET {sets} WHERE {fence}"
+@lru_cache(maxsize=512)
+def _lite_update(table: Table, where: tuple[str, ...], values: tuple[str, ...], rows: int) -> str:
+    sets = ", ".join(f'"{column}" = v.column{n}' for n, column in enumerate(values, len(where) + 1))
+    fence = " AND ".join(f't."{column}" = v.column{n}' for n, column in enumerate(where, 1))
+    returning = ", ".join(f'"{column}"' for column in where)
+    source = f"(VALUES {_marks(len(where) + len(values), rows)}) AS v"
+    return f"UPDATE {table.name} AS t SET {sets} FROM {source} WHERE {fence} RETURNING {returning}"
