@@ -16,6 +16,7 @@ from waypost.node import Node, Role
 from waypost.store import migrate
 from waypost.store.database import open_database
 
+from waypost_server import memory
 from waypost_server.admin_socket import AdminSocket
 from waypost_server.app import build_app
 from waypost_server.node_lock import NodeLock, database_path, socket_path
@@ -32,10 +33,13 @@ class ServeError(Exception):
     """A node cannot serve; the message says why and what to do."""
 
 
-def run(config: Config, role: Role, announce: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT, under uvloop where it is installed. Raises `ServeError`."""
+def run(config: Config, role: Role, announce: Callable[[str], None], *, memory_limit: int | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, under uvloop where it is installed; `memory_limit` is in MB.
+
+    Raises `ServeError`, also where the memory limit was used up.
+    """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_until_signal(config, role, announce))
+        runner.run(_until_signal(config, role, announce, memory_limit))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -46,7 +50,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _until_signal(config: Config, role: Role, announce: Callable[[str], None]) -> None:
+async def _until_signal(config: Config, role: Role, announce: Callable[[str], None], memory_limit: int | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -57,7 +61,27 @@ async def _until_signal(config: Config, role: Role, announce: Callable[[str], No
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ask_to_stop)
-    await serve(config, role, stop, announce)
+    if memory_limit is None:
+        await serve(config, role, stop, announce)
+        return
+
+    def announce_limited(url: str) -> None:
+        try:
+            memory.limit(memory_limit)  # only now, when the plugins are there: what they take to start is known
+        except memory.MemoryLimitError as error:
+            raise ServeError(str(error)) from error
+        watching.append(loop.create_task(memory.until_exceeded(memory_limit), name="memory"))
+        watching[0].add_done_callback(lambda task: None if task.cancelled() else stop.set())
+        announce(url)
+
+    watching: list[asyncio.Task[None]] = []
+    try:
+        await serve(config, role, stop, announce_limited)
+        if watching[0].done():
+            raise ServeError(memory.sentence(memory_limit, sorted(config.channels)))
+    finally:
+        for task in watching:
+            task.cancel()
 
 
 async def serve(config: Config, role: Role, stop: asyncio.Event, announce: Callable[[str], None]) -> None:

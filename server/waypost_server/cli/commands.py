@@ -86,6 +86,9 @@ def serve(
         int | None, typer.Option(help="The port to listen on; 0 is any free one.", min=0, max=65535)
     ] = None,
     channels: Annotated[str | None, typer.Option(help="The channel plugins to enable, with commas between.")] = None,
+    memory_limit: Annotated[
+        int | None, typer.Option(help="How much address space this node may use, in MB; then it stops.", min=1)
+    ] = None,
     *,
     as_json: Json = False,
 ) -> None:
@@ -105,7 +108,7 @@ def serve(
     def announce(url: str) -> None:
         say(json.dumps({"url": url, "role": role.value}) if as_json else f"Waypost serves {url}")
 
-    run(config, role.value, announce)
+    run(config, role.value, announce, memory_limit=memory_limit)
 
 
 @waypost.command("demo")

@@ -1,0 +1,189 @@
+"""Plugins that raise, lie, hang or do not let go: their sends become unknown, the other channel goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fake_channel import FakeChannel
+from waypost.host import dispatch
+from waypost.host.dispatch import PluginFaultError
+from waypost.plugin import NotSent, SendResult
+from waypost.refusals import Unavailable
+from world import OpenWorld
+
+
+class Stubborn:
+    """A send that swallows every cancellation until it is let go."""
+
+    def __init__(self) -> None:
+        self.let_go = asyncio.Event()
+        self.canceled = 0
+
+    async def __call__(self, ctx: object, message: object) -> SendResult:
+        while not self.let_go.is_set():
+            try:
+                await self.let_go.wait()
+            except asyncio.CancelledError:
+                self.canceled += 1
+        return SendResult(provider_ids=("late",))
+
+
+async def hang(ctx: object, message: object) -> SendResult:
+    await asyncio.Event().wait()
+    return SendResult()
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deadlines that a test can wait for."""
+    monkeypatch.setattr(dispatch, "GRACE", 0.05)
+    monkeypatch.setattr(dispatch, "HOOK_DEADLINE", 0.05)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "told"),
+    [
+        (ZeroDivisionError("canary"), "ZeroDivisionError"),
+        (SystemExit(1), "SystemExit"),
+        (asyncio.CancelledError(), "canceled itself"),
+        ({"provider_id": "canary"}, "dict"),
+        (None, "NoneType"),
+        (hang, "0.05 s"),
+        (Stubborn, "0.05 s"),
+    ],
+    ids=["raises", "exits", "cancels", "lies", "forgets", "hangs", "stubborn"],
+)
+async def test_its_send_is_unknown_and_the_other_channel_delivers(
+    open_world: OpenWorld, hasty: None, heard: Any, outcome: Any, told: str
+) -> None:
+    outcome = outcome() if isinstance(outcome, type) else outcome
+    bad = FakeChannel("bad", "SMS", info={"send_timeout": 0.05}).on("*", outcome)
+    world = await open_world(bad, FakeChannel("calm", "WHATSAPP"))
+    partner = await world.partner()
+    await world.start()
+    unknown = [await world.accept(partner) for _ in range(5)]
+    calm = [await world.accept(partner, channel="WHATSAPP") for _ in range(5)]
+    for admitted in calm:
+        await world.status(admitted, "SENT")
+    for admitted in unknown:
+        await world.status(admitted, "UNKNOWN")
+    assert len(bad.sent) == len(unknown), "an unknown outcome is never sent again"
+    history = await world.events(unknown[0].message.id)
+    (event,) = [item for item in history if item.kind == "unknown"]
+    assert told in str(event.data)
+    assert "canary" not in str(event.data) + str(heard.lines)
+    if isinstance(outcome, Stubborn):
+        assert b'waypost_plugin_abandoned_total{plugin="bad"} 5.0' in world.node.metrics.exposition()
+        assert {(line["plugin"], line["hook"]) for line in heard.of("plugin.does_not_stop")} == {("bad", "send")}
+        outcome.let_go.set()
+
+
+def _explode(fault: Any) -> Any:
+    if isinstance(fault, BaseException):
+        raise fault
+    return fault
+
+
+@pytest.mark.parametrize(
+    "fault", [SystemExit(1), asyncio.CancelledError(), ZeroDivisionError("canary"), None, 7], ids=repr
+)
+async def test_a_price_that_fails_refuses_its_channel_only(open_world: OpenWorld, fault: Any) -> None:
+    world = await open_world(FakeChannel("bad", "SMS"), FakeChannel("calm", "WHATSAPP"))
+    world.node.plugins["bad"]._call["price"] = lambda **_: _explode(fault)
+    partner = await world.partner()
+    await world.start()
+    with pytest.raises(Unavailable) as refused:
+        await world.accept(partner)
+    assert "canary" not in str(refused.value)
+    await world.status(await world.accept(partner, channel="WHATSAPP"), "SENT")
+
+
+# ---- the bounds of a call
+
+MESSAGE: Any = type("M", (), {"recipient": [type("A", (), {"value": "x"})]})
+
+
+async def test_a_canceled_call_cancels_its_hook(hasty: None) -> None:
+    ended = asyncio.Event()
+
+    async def send(ctx: object, message: object) -> SendResult:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return SendResult()
+
+    channel = FakeChannel().on("*", send)
+    call = asyncio.ensure_future(channel.plugin.send(None, MESSAGE))  # type: ignore[arg-type]
+    await channel.called(1)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert ended.is_set()
+
+
+async def test_a_canceled_call_does_not_wait_for_ever(hasty: None) -> None:
+    stubborn = Stubborn()
+    channel = FakeChannel().on("*", stubborn)
+    call = asyncio.ensure_future(channel.plugin.send(None, MESSAGE))  # type: ignore[arg-type]
+    await channel.called(1)
+    call.cancel()
+    began = time.monotonic()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert time.monotonic() - began < 5
+    assert stubborn.canceled == 1
+    stubborn.let_go.set()
+    await asyncio.sleep(0)
+
+
+async def test_what_is_abandoned_is_kept_until_it_ends(hasty: None) -> None:
+    stubborn = Stubborn()
+    plugin = FakeChannel(info={"send_timeout": 0.01}).on("*", stubborn).plugin
+    with pytest.raises(Exception, match="did not answer"):
+        await plugin.send(None, MESSAGE)  # type: ignore[arg-type]
+    (task,) = plugin._tasks
+    assert plugin.runs(task)
+    stubborn.let_go.set()
+    await task
+    await asyncio.sleep(0)
+    assert not plugin.runs(task)
+
+
+async def test_an_answer_that_comes_in_the_grace_counts(hasty: None) -> None:
+    """The provider has taken it: to forget that would be worse than to be late."""
+
+    async def send(ctx: object, message: object) -> SendResult:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return SendResult(provider_ids=("just-in-time",))
+        raise NotSent
+
+    plugin = FakeChannel(info={"send_timeout": 0.01}).on("*", send).plugin
+    assert (await plugin.send(None, MESSAGE)).provider_ids == ("just-in-time",)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("behave", "told"),
+    [
+        (lambda: asyncio.Event().wait(), "took longer"),
+        (lambda: _raises(SystemExit(1)), "raised SystemExit"),
+        (lambda: _raises(asyncio.CancelledError()), "canceled itself"),
+        (lambda: _raises(ZeroDivisionError("canary")), "raised ZeroDivisionError"),
+    ],
+)
+async def test_other_hooks_are_bounded_alike(hasty: None, behave: Callable[[], Any], told: str) -> None:
+    channel = FakeChannel(hooks=frozenset({"check_account"}))
+    plugin = channel.plugin
+    plugin._call["check_account"] = lambda ctx: behave()
+    with pytest.raises(PluginFaultError, match=told):
+        await plugin.check_account(None)  # type: ignore[arg-type]
+
+
+async def _raises(error: BaseException) -> None:
+    raise error
