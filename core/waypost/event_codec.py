@@ -41,7 +41,7 @@ def storable(event: ChannelEvent) -> ChannelEvent:
 
 
 @cache
-def _names(kind: type[ChannelEvent]) -> tuple[str, ...]:
+def _names(kind: type[Any]) -> tuple[str, ...]:
     return tuple(item.name for item in fields(kind) if item.name not in ("raw", "content"))
 
 

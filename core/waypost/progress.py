@@ -77,9 +77,16 @@ class _Case:
     retries: dict[tuple[int, int], Retry]
     change: Change
     moves: list[Move] = field(default_factory=list)
+    #: What the evidence came to when there was so much of it; evidence is only ever added.
+    folded: dict[int, tuple[int, StepStatus]] = field(default_factory=dict)
 
     def status_of(self, step: Step) -> StepStatus:
-        return step_status(item for item in self.evidence if item.step_no == step.step_no)
+        known = self.folded.get(step.step_no)
+        if known is not None and known[0] == len(self.evidence):
+            return known[1]
+        status = step_status(item for item in self.evidence if item.step_no == step.step_no)
+        self.folded[step.step_no] = (len(self.evidence), status)
+        return status
 
 
 def report(

@@ -253,11 +253,11 @@ def _others(conn: Connection, placed: Sequence[Placed], now: int) -> None:
             message_id = ref.message_id if ref else None
         at = from_datetime(event.occurred_at) if event.occurred_at else None
         rows.append((gateway_id, event.event_id, type(event).__name__, message_id, now, at, dump(event)))
+    blocked = {
+        item.event.event_id: item.event.topic
+        for item in placed
+        if isinstance(item.event, AccountUpdate) and item.event.state == "blocked"
+    }
     for gateway_id, event_id in events.add_channel_events(conn, rows):
-        for item in placed:
-            if (
-                item.event.event_id == event_id
-                and isinstance(item.event, AccountUpdate)
-                and item.event.state == "blocked"
-            ):
-                _LOG.critical("gateway.account_update", gateway=gateway_id, topic=item.event.topic)
+        if event_id in blocked:
+            _LOG.critical("gateway.account_update", gateway=gateway_id, topic=blocked[event_id])

