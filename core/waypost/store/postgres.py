@@ -6,6 +6,8 @@ is not: nobody knows whether it was stored, and only the caller's own keys can t
 
 from __future__ import annotations
 
+import asyncio
+import random
 from typing import TypeVar
 
 from sqlalchemy import text
@@ -59,6 +61,8 @@ class PostgresDatabase:
                 return await self._write(work)
             except DBAPIError as error:
                 if retry + 1 < RETRIES and _sqlstate(error) in _RETRYABLE:
+                    # A pause of chance, so that the two that stood in each other's way do not do so again.
+                    await asyncio.sleep(random.uniform(0, 0.02 * 2**retry))  # noqa: S311 - chance, not secrecy
                     continue
                 raise _unavailable(error) from error
             except (OSError, PoolTimeoutError) as error:
