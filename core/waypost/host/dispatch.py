@@ -202,7 +202,7 @@ class ChannelPlugin:
             answer = self._call[hook](**arguments)
         except declared:
             raise
-        except Exception as error:
+        except UNDECLARED as error:
             raise PluginFaultError(self.id, hook, f"raised {type(error).__name__}") from error
         if not isinstance(answer, expected):
             raise PluginFaultError(self.id, hook, f"returned a {type(answer).__name__}, not a {expected.__name__}")

@@ -120,7 +120,9 @@ def _load(entry_point: metadata.EntryPoint) -> PluginRecord:
         return _record(entry_point, "incompatible", str(error))
     except PluginRefusedError as error:
         return _record(entry_point, "failed", str(error))
-    except Exception as error:  # noqa: BLE001 - channel_info is a stranger's code
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - channel_info is a stranger's code
         return _record(entry_point, "failed", f"asking it for channel_info raised {type(error).__name__}")
     return _record(entry_point, "loaded", "", plugin)
 
