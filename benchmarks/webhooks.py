@@ -75,9 +75,7 @@ def measure(rounds: int, seconds: float) -> None:
                     if number:  # the first one warms up
                         rows[target.name].append(figures)
                 first += count * batch
-            print(
-                f"\nWebhooks with {batch} status(es), {rounds} interleaved rounds of {count} requests"
-            )
+            print(f"\nWebhooks with {batch} status(es), {rounds} interleaved rounds of {count} requests")
             _table(rows, batch)
 
 
