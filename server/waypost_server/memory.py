@@ -10,7 +10,7 @@ from waypost.log import logger
 
 MEGABYTE = 1024 * 1024
 #: How much a node must have to work with beyond what it uses when it starts, in MB.
-LEAST_ROOM = 64
+LEAST_ROOM = 256
 #: The share of the limit at which a node stops in order; what is asked for beyond the limit is refused at once.
 ENOUGH = 0.95
 #: How often a node looks at what it uses, in seconds.

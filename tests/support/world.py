@@ -69,10 +69,11 @@ class World:
         cls, database: Database, clock: HeldClock, *channels: FakeChannel, vault: Vault | None = None, **config: Any
     ) -> World:
         """A node over a migrated database, not started."""
+        role = config.pop("role", "all")
         settings = Config(**{"database_url": database.url, "public_url": "https://gateway.test", "poll": 0.02} | config)
         records = {channel.name: channel.record for channel in channels}
         session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
-        node = Node(settings, database, vault or Vault([new_key()]), records, session, config.get("role", "all"))
+        node = Node(settings, database, vault or Vault([new_key()]), records, session, role)
         await node.refresh()
         return cls(node, clock, channels)
 

@@ -1,0 +1,112 @@
+"""A channel in a process of its own: other nodes' channels are not its business, and its memory has a limit."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fake_channel import FakeChannel
+from held_clock import HeldClock
+from waypost.store.postgres import PostgresDatabase
+from waypost.vault import Vault, new_key
+from waypost_server import memory
+from world import World
+
+#: Eats memory from the moment that a file is there.
+GREEDY = """
+import pathlib, threading, time
+eaten = []
+def eat():
+    while True:
+        time.sleep(0.02)
+        if pathlib.Path("eat").exists():
+            eaten.append(bytearray(20_000_000))
+threading.Thread(target=eat, daemon=True).start()
+"""
+
+
+@pytest.mark.postgres
+async def test_a_worker_claims_only_for_its_channels_and_the_api_accepts_for_all(
+    postgres_url: str, clock: HeldClock
+) -> None:
+    vault = Vault([new_key()])
+
+    async def node(role: str, *channels: FakeChannel) -> World:
+        database = await PostgresDatabase.open(postgres_url)
+        database.clock = clock
+        return await World.open(database, clock, *channels, vault=vault, role=role)
+
+    ours, theirs = FakeChannel("greedy", "SMS"), FakeChannel("calm", "WHATSAPP")
+    api = await node("api", FakeChannel("greedy", "SMS"), FakeChannel("calm", "WHATSAPP"))
+    partner = await api.partner()
+    calm_worker = await node("worker", theirs)
+    worlds = [api, calm_worker]
+    try:
+        for world in worlds:
+            await world.start()
+        waiting = await api.accept(partner)
+        sent = await api.accept(partner, channel="WHATSAPP")
+        await api.status(sent, "SENT")
+        await calm_worker.rest()
+        assert (await api.message(waiting.message.id)).status == "QUEUED"
+        assert list(calm_worker.node.outbox.lanes) == [partner.gateways[1].id]
+        assert api.node.outbox.lanes == {}
+        worlds.append(await node("worker", ours))
+        await worlds[-1].start()
+        await api.status(waiting, "SENT")
+        assert (len(ours.sent), len(theirs.sent)) == (1, 1)
+    finally:
+        for world in worlds:
+            await world.close()
+
+
+@pytest.fixture
+def serve(tmp_path: Path, install: Callable[..., None], good: str) -> Callable[..., subprocess.Popen[str]]:
+    install("stranger", t_greedy=good + GREEDY)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WAYPOST_")}
+    environment |= {
+        "PYTHONPATH": str(tmp_path / "site"),
+        "WAYPOST_DATABASE_URL": f"sqlite:///{tmp_path}/waypost.db",
+        "WAYPOST_MASTER_KEY_FILE": str(tmp_path / "master.key"),
+        "WAYPOST_CHANNELS": "t_greedy",
+    }
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "waypost_server.cli", "serve", "--port", "0", "--json", *arguments],
+            env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    return start
+
+
+def test_a_limit_ends_a_greedy_node_with_a_sentence(
+    tmp_path: Path, serve: Callable[..., subprocess.Popen[str]]
+) -> None:
+    refused = serve("--memory-limit", "1")
+    told = refused.communicate(timeout=60)[1].splitlines()[-1]
+    assert refused.returncode == 1
+    least = re.search(r"give it at least (\d+)\.$", told)
+    assert least is not None, told
+    limited = serve("--memory-limit", str(int(least[1]) + 100))
+    assert limited.stdout is not None
+    assert json.loads(limited.stdout.readline())["url"]
+    (tmp_path / "eat").touch()
+    *lines, told = limited.communicate(timeout=60)[1].splitlines()
+    assert limited.returncode == 1, told
+    assert told.startswith("This node stopped because it used up its --memory-limit of ")
+    assert "t_greedy" in told
+    assert any("node.memory_limit_reached" in line for line in lines)
+
+
+def test_what_a_process_uses_is_known() -> None:
+    before = memory.used()
+    held = bytearray(50 * memory.MEGABYTE)
+    assert memory.used() - before >= 40 * memory.MEGABYTE
+    assert len(held)
