@@ -154,7 +154,8 @@ def seconds_of_work(seconds: float) -> int:
 
 
 async def test_a_block_that_holds_the_interpreter_is_named_too(two: World, heard: Any) -> None:
-    count = seconds_of_work(0.8)
+    """Another thread may get the interpreter first when the call ends, and the block then goes unseen: so, several."""
+    count = seconds_of_work(0.6)
 
     async def send(ctx: object, message: object) -> SendResult:
         sum(range(count))  # one call of C: no other thread runs meanwhile
@@ -163,9 +164,12 @@ async def test_a_block_that_holds_the_interpreter_is_named_too(two: World, heard
     two.channels["greedy"].on("*", send)
     partner = await two.partner()
     await two.start()
-    await two.status(await two.accept(partner), "SENT")
-    await ticks(two)
-    assert [line["plugin"] for line in heard.of(BLOCKS)] == ["greedy"]
+    for _ in range(12):
+        await two.status(await two.accept(partner), "SENT")
+        await ticks(two)
+        if heard.of(BLOCKS):
+            break
+    assert {line["plugin"] for line in heard.of(BLOCKS)} == {"greedy"}
 
 
 async def test_short_blocks_and_blocks_outside_plugins_are_only_measured(two: World, heard: Any) -> None:
