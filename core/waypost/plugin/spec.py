@@ -84,10 +84,6 @@ class ChannelSpec:
         """Say cheaply whether a delivery on a shared URL looks like mine, and for which account (untrusted)."""
 
     @hookspec(firstresult=True)
-    def split(self, message: OutboundMessage) -> Sequence[OutboundMessage]:  # type: ignore[empty-body]
-        """Cut a message that the provider takes only in parts; each part gets its own attempt."""
-
-    @hookspec(firstresult=True)
     async def lookup(self, ctx: Context, attempt: SendAttempt) -> LookupResult | None:
         """Ask the provider what became of an attempt; None when it cannot tell."""
 
