@@ -22,6 +22,7 @@ from waypost.plugin import (
     Recognition,
     SendResult,
     TemplateInfo,
+    Verified,
     WebhookContext,
     WebhookRequest,
     WebhookVerdict,
@@ -40,6 +41,7 @@ from waypost_email_sendgrid.verification import is_inbound_mail, verify
 
 SKU = "email"
 _PAYLOADS = "waypost_email_sendgrid.payloads"
+_INBOUND = "waypost_email_sendgrid.inbound"
 
 _EXAMPLES: dict[str, dict[str, Any]] = {
     "email": {"subject": "Your order", "text": "It is on its way.", "html": "<p>It is on its way.</p>"},
@@ -119,7 +121,10 @@ class EmailChannel:
     @hookimpl
     async def verify_webhook(self, ctx: WebhookContext, request: WebhookRequest) -> WebhookVerdict:
         """Check a batch's signature, or a parsed mail's signature or secret."""
-        return verify(ctx, request)
+        verdict = verify(ctx, request)
+        if isinstance(verdict, Verified) and is_inbound_mail(request):
+            await _loaded(_INBOUND)  # `parse_event` is next, and may not await
+        return verdict
 
     @hookimpl
     def parse_event(self, request: WebhookRequest) -> Sequence[ChannelEvent]:
@@ -139,10 +144,14 @@ class EmailChannel:
         return SendGridSimulator()
 
 
+async def _loaded(module: str) -> None:
+    """Import in a thread: the first import of the SDK or of Werkzeug takes longer than the event loop may be held."""
+    if module not in sys.modules:
+        await asyncio.to_thread(importlib.import_module, module)
+
+
 async def _request_body(draft: Draft) -> dict[str, Any]:
-    if _PAYLOADS not in sys.modules:
-        # The first import of the SDK takes longer than the event loop may be held.
-        await asyncio.to_thread(importlib.import_module, _PAYLOADS)
+    await _loaded(_PAYLOADS)
     from waypost_email_sendgrid.payloads import mail_send_body
 
     return mail_send_body(draft)

@@ -6,6 +6,7 @@ import codecs
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any
 
 import orjson
@@ -34,7 +35,7 @@ class FormFile:
     data: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ParseForm:
     """The fields by name, as bytes, and the files in their order."""
 
@@ -47,7 +48,7 @@ class ParseForm:
         `utf8_first` is for `to`, `from` and `subject`, which come in UTF-8 whatever `charsets` says.
         """
         data = self.fields.get(name, b"")
-        named = self.object("charsets").get(name)
+        named = self._charsets.get(name)
         charset = named if isinstance(named, str) else "utf-8"
         return decode(data, "utf-8", charset) if utf8_first else decode(data, charset, "utf-8")
 
@@ -58,6 +59,10 @@ class ParseForm:
         except orjson.JSONDecodeError:
             return {}
         return value if isinstance(value, dict) else {}
+
+    @cached_property
+    def _charsets(self) -> dict[str, Any]:
+        return self.object("charsets")
 
 
 def decode(data: bytes, *charsets: str) -> str:
@@ -76,9 +81,12 @@ def decode(data: bytes, *charsets: str) -> str:
 
 def clean(text: str) -> str:
     """Text that every database and JSON writer takes: no NUL, no half of a surrogate pair."""
+    if text.isascii():
+        return text.replace("\x00", "�")
     return text.encode("utf-8", "replace").decode().replace("\x00", "�")
 
 
+@lru_cache(maxsize=128)
 def _codec(charset: str) -> str | None:
     if not _CHARSET.fullmatch(charset):
         return None
