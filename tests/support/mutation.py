@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -18,6 +18,14 @@ STRANGE: tuple[Any, ...] = (
     "delivered", "2026-13-45T99:99:99Z", "1794300000", "99999999999999999", [], [[]], [None], {}, {"": ""}, [{}],
     {"id": None}, ["x"] * 500, {"a": {"b": {"c": {}}}}, "@@deep@@",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A multipart form: what is between its boundaries, each part's headers and data."""
+
+    boundary: bytes
+    parts: tuple[tuple[bytes, bytes], ...]
 
 
 class Mutator:
@@ -36,6 +44,8 @@ class Mutator:
             return replace(request, body=self._bytes(request.body))
         if isinstance(document, dict) and _is_form(request):
             return self._form(request, document)
+        if isinstance(document, Parts):
+            return replace(request, body=self._parts(document))
         changed = deepcopy(document)
         for _ in range(self._random.choice((1, 1, 1, 2, 3, 8))):
             changed = self._tree(changed)
@@ -101,6 +111,57 @@ class Mutator:
             return replace(request, url=f"{request.url.partition('?')[0]}?{encoded.decode()}", query=tuple(pairs))
         return replace(request, body=encoded)
 
+    # ---- multipart forms
+
+    def _parts(self, form: Parts) -> bytes:
+        """Change parts: their values as what they hold (JSON, header lines, text), their own headers, the order."""
+        parts = list(form.parts)
+        for _ in range(self._random.choice((1, 1, 2, 4))):
+            at = self._random.randrange(len(parts)) if parts else 0
+            action = self._random.randrange(12)
+            if not parts or action == 0:
+                parts.insert(at, self._random.choice(form.parts))
+            elif action == 1:
+                del parts[at]
+            elif action == 2:
+                parts[at] = (parts[at][0], self._random.choice(form.parts)[1])
+            elif action == 3:
+                parts[at] = (self._bytes(parts[at][0]), parts[at][1])
+            else:
+                parts[at] = (parts[at][0], self._value(parts[at][1]))
+        opening = b"--" + form.boundary
+        written = b"".join(opening + b"\r\n" + head + b"\r\n\r\n" + data + b"\r\n" for head, data in parts)
+        return written + opening + b"--\r\n"
+
+    def _value(self, data: bytes) -> bytes:
+        """Another value for a part: of the same kind three times in four."""
+        action = self._random.randrange(8)
+        if action == 0:
+            return self._strange()
+        if action == 1:
+            return self._bytes(data)
+        if data[:1] in b"{[":
+            try:
+                return _dump(self._tree(json.loads(data)))
+            except (ValueError, RecursionError):
+                return self._bytes(data)
+        if b": " in data:
+            return self._line(data)
+        at = self._random.randrange(len(data) + 1)
+        return data[:at] + self._strange() + data[at:]
+
+    def _line(self, data: bytes) -> bytes:
+        """Another value, or another name, in one of the header lines."""
+        lines = data.split(b"\n")
+        at = self._random.randrange(len(lines))
+        name, _, value = lines[at].partition(b": ")
+        lines[at] = name + b": " + self._strange() if self._random.random() < 0.7 else self._strange() + b": " + value
+        return b"\n".join(lines)
+
+    def _strange(self) -> bytes:
+        strange = self._random.choice(STRANGE)
+        return strange.encode("utf-8", "surrogatepass") if isinstance(strange, str) else _dump(strange)
+
     # ---- bytes
 
     def _bytes(self, body: bytes) -> bytes:
@@ -143,15 +204,23 @@ def _is_form(request: WebhookRequest) -> bool:
 
 
 def _document(request: WebhookRequest) -> Any:
-    """What the delivery holds: a JSON document or a form's fields; None for anything else."""
+    """What the delivery holds: a JSON document, a form's fields or a multipart form; None for anything else."""
     if request.method == "GET":
         return dict(request.query)
+    boundary = (request.header("content-type") or "").partition("boundary=")[2].strip('"').encode()
+    if boundary:
+        return _split(boundary, request.body)
     if _is_form(request):
         return dict(parse_qsl(request.body.decode(), keep_blank_values=True))
     try:
         return json.loads(request.body)
     except ValueError:
         return None
+
+
+def _split(boundary: bytes, body: bytes) -> Parts:
+    parts = [part[2:-2].partition(b"\r\n\r\n") for part in body.split(b"--" + boundary)[1:-1]]
+    return Parts(boundary, tuple((head, data) for head, _, data in parts))
 
 
 def _dump(document: Any) -> bytes:
