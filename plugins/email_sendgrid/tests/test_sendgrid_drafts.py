@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from pydantic import ValidationError
 from waypost.plugin import (
     Address,
     ContentRejected,
@@ -321,3 +322,23 @@ def test_the_default_subject_is_for_mails_that_name_none(content, options, subje
 def test_without_default_subject_a_plain_text_is_refused(context, message) -> None:
     with pytest.raises(ContentRejected, match="needs a subject"):
         compose(context(), message(Text(body="Hello")))
+
+
+@pytest.mark.parametrize(("hours", "allowed"), [(None, 48), (72, 72), (1, 1), (0, 0)])
+def test_a_mail_is_scheduled_no_further_ahead_than_its_receipts_are_waited_for(
+    hours, allowed, context, message, account
+) -> None:
+    if hours is not None:
+        account = account.model_copy(update={"schedule_hours": hours})
+    ctx = context(account=account)
+    latest = int(ctx.now.timestamp()) + allowed * 3600
+    assert email.price(ctx, message(Email(subject="s", text="x", send_at=latest))).lines
+    with pytest.raises(ContentRejected, match=f"at most {allowed} hours"):
+        email.price(ctx, message(Email(subject="s", text="x", send_at=latest + 1)))
+
+
+def test_a_schedule_beyond_sendgrids_own_limit_cannot_be_set(account) -> None:
+    for hours in (-1, 73):
+        with pytest.raises(ValidationError):
+            SendGridAccount.model_validate({**dict(account), "schedule_hours": hours})
+    assert SendGridAccount.model_validate(dict(account)).schedule_hours == 48

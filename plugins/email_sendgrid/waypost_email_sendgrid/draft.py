@@ -27,9 +27,8 @@ from waypost_email_sendgrid.header import checked_headers
 from waypost_email_sendgrid.options import MailOptions, custom_args, read_options
 from waypost_email_sendgrid.settings import SendGridAccount
 
-#: SendGrid, Mail Send, "Limitations": total size with attachments, and scheduling, at most.
+#: SendGrid, Mail Send, "Limitations": total size with attachments, at most.
 MAX_BYTES = 30 * 1024 * 1024
-MAX_SCHEDULE_SECONDS = 72 * 3600
 MAX_CATEGORY_LENGTH = 255
 #: Dynamic templates; the older generation has a bare UUID and another way of filling in.
 TEMPLATE_PREFIX = "d-"
@@ -77,7 +76,7 @@ def compose(ctx: Context, message: OutboundMessage) -> Draft:
     cc = _copies(content.cc, "cc", [to])
     bcc = _copies(content.bcc, "bcc", [to, *cc])
     _check_body(content)
-    _check_schedule(ctx, content)
+    _check_schedule(ctx, account, content)
     return Draft(
         sender=_sender(account, message, content),
         to=to,
@@ -187,13 +186,14 @@ def _check_body(content: Email) -> None:
         raise ContentRejected("The email is larger than 30 MB, attachments included.")
 
 
-def _check_schedule(ctx: Context, content: Email) -> None:
+def _check_schedule(ctx: Context, account: SendGridAccount, content: Email) -> None:
+    """SendGrid takes 72 hours; but a mail must have left before its receipts are no longer waited for."""
     if content.send_at is None:
         return
     if content.send_at < 0:
         raise ContentRejected("send_at is not a time.")
-    if content.send_at - ctx.now.timestamp() > MAX_SCHEDULE_SECONDS:
-        raise ContentRejected("SendGrid schedules at most 72 hours ahead.")
+    if content.send_at - ctx.now.timestamp() > account.schedule_hours * 3600:
+        raise ContentRejected(f"Mails may be scheduled at most {account.schedule_hours} hours ahead.")
 
 
 def _headers(message: OutboundMessage, content: Email) -> dict[str, str]:

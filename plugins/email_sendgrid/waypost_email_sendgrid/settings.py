@@ -100,6 +100,14 @@ class SendGridAccount(Settings):
         title="Sandbox mode",
         description="SendGrid checks every mail and sends none; there are no events.",
     )
+    schedule_hours: int = Field(
+        default=48,
+        ge=0,
+        le=72,
+        title="Longest schedule",
+        description="How many hours ahead a mail's send_at may be; SendGrid takes 72. Receipts are waited for from the "
+        "hand-over on, so that the gateway's receipt window must be longer than this by a day at least.",
+    )
     on_behalf_of: Annotated[str | None, AfterValidator(_line)] = Field(
         default=None, max_length=255, title="On behalf of", description="A subuser's name, or `account-id …`."
     )
