@@ -253,12 +253,24 @@ async def test_every_error_costs_one_request(
     assert "secret text" not in shown
 
 
-def test_the_operators_page_lists_the_same_table() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "channels" / "sms_twilio.md").read_text()
-    section = page.partition("## Errors")[2].partition("## Simulator")[0]
+def _listed(page: str) -> dict[int, str]:
+    """Code → what Waypost says, as a page for operators has it."""
+    text = (Path(__file__).parents[3] / "docs" / "channels" / page).read_text()
+    section = text.partition("## Errors")[2].partition("## Simulator")[0]
     listed: dict[int, str] = {}
     for name, codes in re.findall(r"^\| `([A-Z_]+)` \|(.*)\|$", section, re.MULTILINE):
         for first, last in re.findall(r"\b(\d{5})(?:–(\d{5}))?\b", codes):
             listed |= dict.fromkeys(range(int(first), int(last or first) + 1), name)
+    return listed
+
+
+def test_the_operators_page_lists_the_same_table() -> None:
     # 429 is a status as well, and the page says "any other 429".
-    assert listed == {code: cls.code for code, (cls, _) in ERRORS.items() if code != 429}
+    assert _listed("sms_twilio.md") == {code: cls.code for code, (cls, _) in ERRORS.items() if code != 429}
+
+
+def test_whatsapps_page_lists_every_code_of_its_own() -> None:
+    listed, codes = _listed("whatsapp_twilio.md"), {code: cls.code for code, (cls, _) in ERRORS.items()}
+    assert listed == {code: codes[code] for code in listed}
+    rcs = {63035, 63036}
+    assert {code for code in listed if code >= 63000} == {code for code in codes if code >= 63000} - rcs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -178,8 +179,10 @@ REFUSED: list[tuple[Any, Any, dict[str, Any], type[Permanent]]] = [
     (sms, Text(body="x" * 1601), {}, ContentRejected),
     (sms, Media(kind="image", url=MEDIA[0], caption="x" * 1601), {}, ContentRejected),
     (sms, Text(body="hi"), {"sender": None}, Misconfigured),
-    (sms, Text(body="hi"), {"options": {"sendAt": "2026-11-12T10:00:00Z"}}, Misconfigured),
+    (sms, Text(body="hi"), {"options": {"sendAt": "2026-11-12T09:00:00Z"}}, Misconfigured),
     (sms, Text(body="hi"), {"sender": SERVICE, "options": {"sendAt": "tomorrow"}}, Unsupported),
+    (sms, Text(body="hi"), {"sender": SERVICE, "options": {"sendAt": "0001-01-01T00:00:00+23:59"}}, Unsupported),
+    (sms, Text(body="hi"), {"sender": SERVICE, "options": {"sendAt": "2026-11-12T09:15:01Z"}}, ContentRejected),
     (sms, Text(body="hi"), {"options": {"smartEncoded": "yes"}}, Unsupported),
     (sms, Text(body="hi"), {"kind": "wa_user_id"}, InvalidRecipient),
     (sms, Location(latitude=1, longitude=2), {}, Unsupported),
@@ -200,6 +203,18 @@ async def test_price_refuses_what_twilio_could_not_send(
     with pytest.raises(error) as caught:
         channel.price(context, message(content, **fields))
     assert "+1415" not in str(caught.value)
+
+
+def test_how_far_ahead_may_be_scheduled_is_a_setting(context: Context, settings: TwilioSettings, message: Make) -> None:
+    later = context.now + timedelta(days=35)
+    month = replace(context, account=settings.model_copy(update={"schedule_hours": 35 * 24}))
+    for moment, allowed in ((later, True), (later + timedelta(seconds=1), False)):
+        planned = message(Text(body="hi"), sender=SERVICE, options={"sendAt": moment.isoformat()})
+        if allowed:
+            assert sms.price(month, planned).lines
+        else:
+            with pytest.raises(ContentRejected, match="at most 840 hours"):
+                sms.price(month, planned)
 
 
 async def test_short_links_need_the_service_and_keep_the_sender(

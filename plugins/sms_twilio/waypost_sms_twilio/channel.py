@@ -152,6 +152,7 @@ class SmsChannel(TwilioChannel):
             last_receipt="delivered",
             content_kinds=frozenset(kinds),
             examples=kinds,
+            documentation="docs/channels/sms_twilio.md",
             **_common(),
         )
 
@@ -194,6 +195,7 @@ class WhatsAppChannel(TwilioChannel):
             last_receipt="read",
             content_kinds=frozenset(kinds),
             examples=kinds,
+            documentation="docs/channels/whatsapp_twilio.md",
             **_common() | {"features": _FEATURES | {"service_window"}},
         )
 
@@ -230,7 +232,6 @@ def _common() -> dict[str, Any]:
         "webhook_scope": "account",
         "webhook_ack": TWIML,
         "account_ref_field": "account_sid",
-        "documentation": "docs/channels/sms_twilio.md",
     }
 
 

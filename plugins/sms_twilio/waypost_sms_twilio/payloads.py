@@ -57,6 +57,7 @@ _OF_SERVICES = ("send_at", "shorten_urls")
 def parameters(ctx: Context, account: TwilioSettings, message: OutboundMessage, *, whatsapp: bool) -> dict[str, Any]:
     """The whole request for one message; raises `Permanent` for what Twilio could not express."""
     options = _options(message.options)
+    _check_schedule(ctx, account, options)
     fields = {
         "to": recipient(message, whatsapp=whatsapp),
         **_sender(account, message.sender, options, whatsapp=whatsapp),
@@ -186,6 +187,13 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
 def _moment(value: str) -> datetime:
     try:
         moment = datetime.fromisoformat(value)
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise Unsupported("The option send_at is not a time in ISO 8601.") from None
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _check_schedule(ctx: Context, account: TwilioSettings, options: Mapping[str, Any]) -> None:
+    """Twilio takes 35 days; but a message must have left before its receipts are no longer waited for."""
+    hours = account.schedule_hours
+    if "send_at" in options and options["send_at"] - ctx.now > timedelta(hours=hours):
+        raise ContentRejected(f"Messages may be scheduled at most {hours} hours ahead.")

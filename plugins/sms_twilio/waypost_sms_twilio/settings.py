@@ -48,6 +48,14 @@ class TwilioSettings(Settings):
         pattern=r"^[A-Za-z0-9=&,_.-]*$",
         description="Twilio's connection overrides for status callbacks; by default Twilio retries once at most.",
     )
+    schedule_hours: int = Field(
+        default=48,
+        ge=0,
+        le=35 * 24,
+        title="Longest schedule",
+        description="How many hours ahead the option sendAt may be; Twilio takes 35 days. Receipts are waited for from "
+        "the hand-over on, so that the gateway's receipt window must be longer than this by a day at least.",
+    )
     base_url: str = Field(default="https://api.twilio.com", title="API address", pattern=r"^https?://\S+$")
     content_base_url: str = Field(
         default="https://content.twilio.com", title="Content API address", pattern=r"^https?://\S+$"
