@@ -101,6 +101,7 @@ def features() -> str:
         row("longest send, seconds", lambda record: f"{_info(record).send_timeout:g}"),
         row("provider dedupes by our key", lambda record: _info(record).idempotent_for > 0),
         row("`waypost gateways check`", lambda record: "check_account" in record.hooks),
+        row("`waypost gateways connect`", lambda record: "connect_webhook" in record.hooks),
         row("`waypost gateways templates`", lambda record: "list_templates" in record.hooks),
         *(
             row(f"{told} (`{name}`)", lambda record, name=name: name in _info(record).features)  # type: ignore[misc]

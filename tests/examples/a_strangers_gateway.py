@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -36,8 +37,9 @@ async def main(plugin: str, skus: list[str]) -> None:
     runner = web.AppRunner(build_app(node), access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    simulator.webhook_url = f"http://127.0.0.1:{runner.addresses[0][1]}/webhooks/{plugin}/{ready['gateway']}"
     ready["url"] = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    reached = replace(_operator(node), config=config.model_copy(update={"public_url": ready["url"]}))
+    ready["connected"] = await call(reached, "gateways.connect", {"gateway": "the bot"})
     inbound = simulator.inbound("What colours are there?")
     ready["webhook"] = {"url": inbound.url, "headers": dict(inbound.headers), "body": inbound.body.decode()}
     print(json.dumps(ready), flush=True)  # noqa: T201 - the parent reads it
@@ -52,12 +54,8 @@ async def main(plugin: str, skus: list[str]) -> None:
 async def set_up(
     node: Node, plugin: str, skus: list[str], settings: dict[str, Any], senders: list[str]
 ) -> dict[str, Any]:
-    operator = Operator(
-        database=node.database, vault=node.vault, records=node.records, config=node.config, actor="cli:test"
-    )
-
     async def do(operation: str, **arguments: Any) -> Any:
-        return await call(operator, operation, arguments)
+        return await call(_operator(node), operation, arguments)
 
     await do("orgs.create", name="Acme", currency="SGD")
     await do("apps.create", organization="Acme", name="shop")
@@ -69,6 +67,12 @@ async def set_up(
     key = await do("keys.create", app="shop")
     channels = await do("channels.list")
     return {"gateway": gateway["id"], "key": key["secret"], "channels": channels, "secrets": list(secrets(settings))}
+
+
+def _operator(node: Node) -> Operator:
+    return Operator(
+        database=node.database, vault=node.vault, records=node.records, config=node.config, actor="cli:test"
+    )
 
 
 def secrets(settings: dict[str, Any]) -> list[str]:

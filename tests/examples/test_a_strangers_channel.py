@@ -66,7 +66,10 @@ async def test_a_strangers_channel_goes_through_both_apis(installed: Callable[..
     balance = gateway.get("/partner/balance")["data"]
     assert (balance["balance"], balance["available"], balance["held"]) == (9, 9, 0)
 
-    # A webhook of the provider's, signed and forged.
+    # A webhook of the provider's, signed and forged, at the URL that the plugin has set at the provider.
+    url = f"{gateway.ready['url']}/webhooks/telegram/{gateway.ready['gateway']}"
+    assert gateway.ready["connected"] == {"gateway": "the bot", "url": url, "remaining": ""}
+    assert gateway.ready["webhook"]["url"] == url
     webhook = gateway.ready["webhook"]
     path = webhook["url"].removeprefix(gateway.ready["url"])
     assert gateway.call(path, webhook["body"].encode(), webhook["headers"])[0] == 200

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_channel import FakeChannel
 from sqlalchemy import text
-from waypost.operations import OperationError, Operator
+from waypost.operations import OperationError, Operator, call
 from waypost.operations.errors import (
     ConflictError,
     InvalidArgumentError,
@@ -18,7 +19,7 @@ from waypost.operations.errors import (
     PluginRefusedError,
     PluginUnavailableError,
 )
-from waypost.plugin import AccountHealth, SecretStr, Settings, Transient
+from waypost.plugin import AccountHealth, OutcomeUnknown, SecretStr, Settings, Transient, WebhookConnection
 from waypost.store import rates
 from waypost.store.database import Database
 
@@ -123,6 +124,46 @@ async def test_the_provider_is_asked_through_the_plugin(do: Do, operator: Operat
     checking.health = Transient("no route")
     with pytest.raises(PluginRefusedError, match="could not be checked"):
         await do("gateways.check", gateway="one")
+
+
+async def test_the_webhook_is_connected_through_the_plugin(do: Do, operator: Operator, gateway: dict[str, Any]) -> None:
+    with pytest.raises(PluginRefusedError, match="fake cannot connect webhooks"):
+        await do("gateways.connect", gateway="one")
+    connecting = FakeChannel("fake", hooks=frozenset({"connect_webhook"}))
+    operator.records["fake"] = connecting.record  # type: ignore[index]
+    [url] = gateway["webhook_urls"]
+    assert await do("gateways.connect", gateway="one") == {"gateway": "one", "url": url, "remaining": ""}
+    connecting.connection = WebhookConnection(remaining="Tick all events.")
+    assert (await do("gateways.connect", gateway="one"))["remaining"] == "Tick all events."
+    assert connecting.connected == [url, url]
+    told = [item for item in await do("audit.list") if item["action"] == "gateways.connect"]
+    assert [item["detail"]["remaining"] for item in told] == ["Tick all events.", ""]
+    assert {(item["subject"], item["detail"]["url"]) for item in told} == {(gateway["id"], url)}
+
+
+@pytest.mark.parametrize("fault", [Transient("no route"), OutcomeUnknown(), ZeroDivisionError(SECRET)], ids=repr)
+async def test_a_webhook_that_cannot_be_connected_is_said(
+    do: Do, operator: Operator, gateway: dict[str, Any], fault: Exception
+) -> None:
+    connecting = FakeChannel("fake", hooks=frozenset({"connect_webhook"}))
+    connecting.connection = fault
+    operator.records["fake"] = connecting.record  # type: ignore[index]
+    with pytest.raises(PluginRefusedError, match="no harm to try again") as caught:
+        await do("gateways.connect", gateway="one")
+    assert SECRET not in str(caught.value)
+    assert "gateways.connect" not in str(await do("audit.list"))
+
+
+async def test_without_a_public_url_nothing_can_be_connected(operator: Operator, gateway: dict[str, Any]) -> None:
+    connecting = FakeChannel("fake", hooks=frozenset({"connect_webhook"}))
+    hidden = replace(
+        operator,
+        records={"fake": connecting.record},
+        config=operator.config.model_copy(update={"public_url": None}),
+    )
+    with pytest.raises(PluginRefusedError, match="WAYPOST_PUBLIC_URL"):
+        await call(hidden, "gateways.connect", {"gateway": "one"})
+    assert connecting.connected == []
 
 
 # ---- provider apps

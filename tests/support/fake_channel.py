@@ -29,6 +29,7 @@ from waypost.plugin import (
     SendResult,
     Settings,
     Verified,
+    WebhookConnection,
     WebhookContext,
     WebhookRequest,
     WebhookVerdict,
@@ -36,7 +37,7 @@ from waypost.plugin import (
 )
 
 #: Hooks that a fake has only where a test asks for them.
-OPTIONAL = frozenset({"lookup", "check_account", "recognize", "open_account", "close_account"})
+OPTIONAL = frozenset({"lookup", "check_account", "connect_webhook", "recognize", "open_account", "close_account"})
 #: What a send comes to: an answer (or anything else) returned, an exception raised, or a coroutine function awaited.
 Outcome = Any
 
@@ -77,6 +78,8 @@ class FakeChannel:
     lookup_answers: deque[Any] = field(default_factory=deque)
     checks: int = 0
     health: Any = field(default_factory=lambda: AccountHealth(state="unknown"))
+    connected: list[str] = field(default_factory=list)
+    connection: Any = field(default_factory=WebhookConnection)
     verifications: int = 0
     parses: int = 0
     opened: int = 0
@@ -216,6 +219,13 @@ class FakeChannel:
         if isinstance(self.health, Exception):
             raise self.health
         return self.health  # type: ignore[no-any-return]
+
+    @hookimpl
+    async def connect_webhook(self, ctx: Context, url: str) -> WebhookConnection:
+        self.connected.append(url)
+        if isinstance(self.connection, Exception):
+            raise self.connection
+        return self.connection  # type: ignore[no-any-return]
 
     @hookimpl
     async def open_account(self, ctx: Context) -> object:

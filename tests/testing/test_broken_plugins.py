@@ -100,6 +100,9 @@ FAULTS = {
     "no_watermarks": "feature_watermarks",
     "blames_account": "account_health",
     "never_blames_account": "account_health",
+    "connects_nothing": "webhook_connects",
+    "connects_regardless": "webhook_connects",
+    "connects_without_a_word": "webhook_connects",
 }
 #: A fault that belongs to more than one check.
 ALSO = {"silence_transient": "fault_reset", "retries_silence": "fault_reset"}
@@ -110,6 +113,7 @@ GOOD = {
     "feature_idempotent_send": "keyed",
     "feature_service_window": "keeps_window",
     "feature_watermarks": "watermarks",
+    "webhook_connects": "connects",
 }
 
 pytestmark = pytest.mark.usefixtures("installed")

@@ -31,6 +31,7 @@ from waypost.plugin.types import (
     SendAttempt,
     SendResult,
     TemplateInfo,
+    WebhookConnection,
     WebhookContext,
     WebhookRequest,
     WebhookVerdict,
@@ -43,9 +44,12 @@ HOOK_DEADLINE = 20.0
 #: How long a hook may take to end once it is canceled, in seconds; then it is left to itself.
 GRACE = 1.0
 
-#: What a plain function may raise without having been told to: `SystemExit` would end the process, and a
-#: cancellation that nobody asked for would end whoever waits for an answer.
-UNDECLARED = (Exception, SystemExit, asyncio.CancelledError)
+#: What goes through a plain function unchanged. Whatever else it raises without having declared it is a fault of its
+#: plugin, `SystemExit` and other classes below `BaseException` too: they would end the process, and a cancellation that
+#: nobody asked for would end whoever waits for an answer.
+PASSING = (KeyboardInterrupt, GeneratorExit)
+#: What goes through an async function: those, and the cancellation that somebody asked for.
+PASSING_ASYNC = (*PASSING, asyncio.CancelledError)
 
 _LOG = logger()
 
@@ -113,7 +117,9 @@ class ChannelPlugin:
         """The events of a verified delivery. Raises `PluginFaultError`."""
         try:
             events = list(self._call["parse_event"](ctx=ctx, request=request) or ())
-        except UNDECLARED as error:
+        except PASSING:
+            raise
+        except BaseException as error:
             raise PluginFaultError(self.id, "parse_event", f"raised {type(error).__name__}") from error
         for item in events:
             if not isinstance(item, ChannelEvent):
@@ -126,7 +132,9 @@ class ChannelPlugin:
             return None
         try:
             answer = self._call["recognize"](request=request)
-        except UNDECLARED as error:
+        except PASSING:
+            raise
+        except BaseException as error:
             raise PluginFaultError(self.id, "recognize", f"raised {type(error).__name__}") from error
         return answer if isinstance(answer, Recognition) else None
 
@@ -148,7 +156,9 @@ class ChannelPlugin:
             raise OutcomeUnknown(f"The provider did not answer within {self.info.send_timeout:g} s.") from error
         except _CanceledItselfError as error:
             raise OutcomeUnknown("The channel plugin canceled itself.", provider_code="plugin_fault") from error
-        except (Exception, SystemExit) as error:
+        except PASSING_ASYNC:
+            raise
+        except BaseException as error:
             raise OutcomeUnknown(
                 f"The channel plugin failed ({type(error).__name__}).", provider_code="plugin_fault"
             ) from error
@@ -175,7 +185,15 @@ class ChannelPlugin:
 
     async def list_templates(self, ctx: Context) -> list[TemplateInfo]:
         """The account's templates. Raises `ChannelError` or `PluginFaultError`."""
-        return list(cast("Sequence[TemplateInfo]", await self._io("list_templates", Sequence, ctx=ctx)))
+        found = list(cast("Sequence[TemplateInfo]", await self._io("list_templates", Sequence, ctx=ctx)))
+        for item in found:
+            if not isinstance(item, TemplateInfo):
+                raise PluginFaultError(self.id, "list_templates", f"returned a {type(item).__name__}")
+        return found
+
+    async def connect_webhook(self, ctx: Context, url: str) -> WebhookConnection:
+        """Point the provider's webhooks at this URL. Raises `ChannelError` or `PluginFaultError`."""
+        return cast("WebhookConnection", await self._io("connect_webhook", WebhookConnection, ctx=ctx, url=url))
 
     async def open_account(self, ctx: Context) -> object | None:
         """What `ctx.client` shall be; None where the plugin needs nothing of its own."""
@@ -192,7 +210,11 @@ class ChannelPlugin:
             await self._call["listen"](ctx=ctx, emit=emit)
         except ChannelError:
             raise
-        except (Exception, SystemExit) as error:
+        except PASSING_ASYNC as error:
+            if isinstance(error, asyncio.CancelledError) and not _is_canceled():
+                raise PluginFaultError(self.id, "listen", "canceled itself") from error
+            raise
+        except BaseException as error:
             raise PluginFaultError(self.id, "listen", f"raised {type(error).__name__}") from error
 
     # ---- calling
@@ -202,7 +224,9 @@ class ChannelPlugin:
             answer = self._call[hook](**arguments)
         except declared:
             raise
-        except UNDECLARED as error:
+        except PASSING:
+            raise
+        except BaseException as error:
             raise PluginFaultError(self.id, hook, f"raised {type(error).__name__}") from error
         if not isinstance(answer, expected):
             raise PluginFaultError(self.id, hook, f"returned a {type(answer).__name__}, not a {expected.__name__}")
@@ -217,7 +241,9 @@ class ChannelPlugin:
             raise PluginFaultError(self.id, hook, f"took longer than {HOOK_DEADLINE:g} s") from error
         except _CanceledItselfError as error:
             raise PluginFaultError(self.id, hook, "canceled itself") from error
-        except (Exception, SystemExit) as error:
+        except PASSING_ASYNC:
+            raise
+        except BaseException as error:
             raise PluginFaultError(self.id, hook, f"raised {type(error).__name__}") from error
         if not isinstance(answer, expected):
             raise PluginFaultError(self.id, hook, f"returned a {type(answer).__name__}")
@@ -270,10 +296,16 @@ async def _outcome(work: Awaitable[Any]) -> tuple[Any, BaseException | None]:
     """What a hook answers, or what it raises: as a task's exception, `SystemExit` would end the process."""
     try:
         return await work, None
-    except (KeyboardInterrupt, GeneratorExit, asyncio.CancelledError):
+    except PASSING_ASYNC:
         raise
     except BaseException as error:  # noqa: BLE001 - raised again by who asked
         return None, error
+
+
+def _is_canceled() -> bool:
+    """Whether somebody has asked the running task to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _written_in(implementation: Any) -> tuple[str, ...]:

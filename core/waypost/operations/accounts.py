@@ -10,6 +10,7 @@ from waypost.host.accounts import Accounts, CredentialsUnusableError, OpenAccoun
 from waypost.host.dispatch import ChannelPlugin, PluginFaultError
 from waypost.operations import references
 from waypost.operations.errors import PluginRefusedError
+from waypost.operations.gateways import webhook_urls
 from waypost.operations.operator import Operator
 from waypost.operations.registry import operation
 from waypost.plugin.errors import AccountBlocked, ChannelError
@@ -56,6 +57,29 @@ async def templates(operator: Operator, *, gateway: str) -> list[dict[str, Any]]
             }
             for item in found
         ]
+
+
+@operation("gateways.connect")
+async def connect(operator: Operator, *, gateway: str) -> dict[str, Any]:
+    """Point the provider's webhooks at a gateway's URL, and say what is left to do by hand."""
+    async with _opened(operator, gateway) as (row, plugin, accounts, opened):
+        if "connect_webhook" not in plugin.hooks:
+            raise PluginRefusedError(
+                f"{plugin.id} cannot connect webhooks; enter the URL of `waypost gateways show` at the provider."
+            )
+        url = next(iter(webhook_urls(operator, row)), None)
+        if url is None:
+            raise PluginRefusedError("WAYPOST_PUBLIC_URL is not set; set it to how the world reaches this gateway.")
+        try:
+            await accounts.ready(opened)
+            made = await plugin.connect_webhook(accounts.context(opened), url)
+        except (ChannelError, PluginFaultError) as error:
+            raise PluginRefusedError(
+                f"The webhooks of {row.name} could not be connected: {error}. It does no harm to try again."
+            ) from error
+    detail = {"url": url, "remaining": made.remaining}
+    await operator.change(lambda conn: operator.record(conn, "gateways.connect", row.id, detail))
+    return {"gateway": row.name, **detail}
 
 
 @operation("gateways.skus")

@@ -27,6 +27,7 @@ from waypost.plugin.types import (
     SendAttempt,
     SendResult,
     TemplateInfo,
+    WebhookConnection,
     WebhookContext,
     WebhookRequest,
     WebhookVerdict,
@@ -96,8 +97,8 @@ class ChannelSpec:
         """List the account's templates."""
 
     @hookspec(firstresult=True)
-    async def connect_webhook(self, ctx: Context, url: str) -> None:
-        """Point the provider's webhooks at this URL."""
+    async def connect_webhook(self, ctx: Context, url: str) -> WebhookConnection:  # type: ignore[empty-body]
+        """Point the provider's webhooks at this URL, as far as an account may; as often as it is asked."""
 
     @hookspec(firstresult=True)
     async def open_account(self, ctx: Context) -> object:

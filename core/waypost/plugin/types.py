@@ -240,6 +240,13 @@ class TemplateInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookConnection:
+    """What `connect_webhook` came to: `remaining` is what people must still do by hand at the provider, if anything."""
+
+    remaining: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Facts about size that routing needs; never the provider's policy."""
 

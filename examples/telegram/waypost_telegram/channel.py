@@ -24,6 +24,7 @@ from waypost.plugin import (
     Rejected,
     SendResult,
     Verified,
+    WebhookConnection,
     WebhookContext,
     WebhookReply,
     WebhookRequest,
@@ -189,7 +190,7 @@ class Telegram:
         return AccountHealth(state="ok")
 
     @hookimpl
-    async def connect_webhook(self, ctx: Context, url: str) -> None:
+    async def connect_webhook(self, ctx: Context, url: str) -> WebhookConnection:
         """Point the bot's webhook at this URL, with the newest secret. Raises `ChannelError`."""
         secrets = _bot(ctx.account).webhook_secrets
         if not secrets:
@@ -197,6 +198,7 @@ class Telegram:
         secret = secrets[0].get_secret_value()
         parameters = {"url": url, "secret_token": secret, "allowed_updates": list(ALLOWED_UPDATES)}
         await _call(ctx, "setWebhook", parameters)
+        return WebhookConnection()
 
     @hookimpl
     def simulator(self) -> Simulator:

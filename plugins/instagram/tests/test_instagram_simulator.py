@@ -268,7 +268,10 @@ async def test_another_account_is_refused(simulated: MakeContext, outbound: Make
 
 @pytest.mark.parametrize("login", ["page", "instagram"])
 async def test_connect_webhook(simulator: InstagramSimulator, simulated: MakeContext, login: str) -> None:
-    await instagram.connect_webhook(simulated(settings={"login": login}), "https://gw.example.test/hooks/instagram")
+    made = await instagram.connect_webhook(
+        simulated(settings={"login": login}), "https://gw.example.test/hooks/instagram"
+    )
+    assert "https://gw.example.test/hooks/instagram" in made.remaining
     assert "messages" in simulator.subscriptions[0]["subscribed_fields"].split(",")
 
 

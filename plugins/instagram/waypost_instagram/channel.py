@@ -17,6 +17,7 @@ from waypost.plugin import (
     Quote,
     Recognition,
     SendResult,
+    WebhookConnection,
     WebhookContext,
     WebhookRequest,
     WebhookVerdict,
@@ -168,7 +169,7 @@ class Instagram:
         return await health(Graph.of(ctx.http, account, ERRORS), account.node, "id")
 
     @hookimpl
-    async def connect_webhook(self, ctx: Context, url: str) -> None:  # noqa: ARG002 - the URL is the app's
+    async def connect_webhook(self, ctx: Context, url: str) -> WebhookConnection:
         """Subscribe the app to the account; the URL itself is the app's, and is set once in Meta's dashboard.
 
         Source: Instagram Platform, "Webhooks", "Enable subscriptions". Raises `ChannelError`.
@@ -176,6 +177,7 @@ class Instagram:
         account = _account(ctx)
         graph = Graph.of(ctx.http, account, ERRORS)
         await graph.post(f"{account.node}/subscribed_apps", {"subscribed_fields": SUBSCRIBED_FIELDS[account.login]})
+        return WebhookConnection(remaining=f"Set {url} as the app's callback URL in Meta's dashboard, once.")
 
     @hookimpl
     def simulator(self) -> Simulator:

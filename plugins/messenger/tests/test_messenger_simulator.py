@@ -278,7 +278,8 @@ async def test_another_page_is_refused(simulated: MakeContext, outbound: MakeMes
 
 
 async def test_connect_webhook(simulator: MessengerSimulator, simulated: MakeContext) -> None:
-    await messenger.connect_webhook(simulated(), "https://gw.example.test/hooks/messenger")
+    made = await messenger.connect_webhook(simulated(), "https://gw.example.test/hooks/messenger")
+    assert "https://gw.example.test/hooks/messenger" in made.remaining
     assert "message_echoes" in simulator.subscriptions[0]["subscribed_fields"].split(",")
 
 

@@ -18,6 +18,7 @@ from waypost.plugin import (
     Recognition,
     SendResult,
     Template,
+    WebhookConnection,
     WebhookContext,
     WebhookRequest,
     WebhookVerdict,
@@ -178,7 +179,7 @@ class Messenger:
         return await health(Graph.of(ctx.http, account, ERRORS), account.page_id, "id")
 
     @hookimpl
-    async def connect_webhook(self, ctx: Context, url: str) -> None:  # noqa: ARG002 - the URL is the app's
+    async def connect_webhook(self, ctx: Context, url: str) -> WebhookConnection:
         """Subscribe the app to the Page; the URL itself is the app's, and is set once in Meta's dashboard.
 
         Source: Meta, Messenger Platform, "Subscribe your Page". Raises `ChannelError`.
@@ -186,6 +187,7 @@ class Messenger:
         account = _account(ctx)
         graph = Graph.of(ctx.http, account, ERRORS)
         await graph.post(f"{account.page_id}/subscribed_apps", {"subscribed_fields": ",".join(SUBSCRIBED_FIELDS)})
+        return WebhookConnection(remaining=f"Set {url} as the app's callback URL in Meta's dashboard, once.")
 
     @hookimpl
     def simulator(self) -> Simulator:

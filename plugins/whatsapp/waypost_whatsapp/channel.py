@@ -19,6 +19,7 @@ from waypost.plugin import (
     Recognition,
     SendResult,
     TemplateInfo,
+    WebhookConnection,
     WebhookContext,
     WebhookRequest,
     WebhookVerdict,
@@ -130,7 +131,7 @@ class WhatsApp:
         return template_infos(found)
 
     @hookimpl
-    async def connect_webhook(self, ctx: Context, url: str) -> None:
+    async def connect_webhook(self, ctx: Context, url: str) -> WebhookConnection:
         """Subscribe the app to the business account, with this URL. Raises `Misconfigured` without a `waba_id`."""
         app = ctx.provider_app
         token = app.verify_token.get_secret_value() if isinstance(app, MetaAppSettings) else ""
@@ -140,6 +141,7 @@ class WhatsApp:
         answer = await _graph(ctx).post(f"{_waba_id(ctx)}/subscribed_apps", body)
         if flag(answer, "success") is not True:
             raise OutcomeUnknown("WhatsApp answered without saying that it did it.")
+        return WebhookConnection()
 
     @hookimpl
     def simulator(self) -> WhatsAppSimulator:

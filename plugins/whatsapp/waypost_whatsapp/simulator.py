@@ -289,7 +289,9 @@ class WhatsAppSimulator(GraphSimulator):
         refusal = self._gate(request, self.waba_id)
         if refusal is not None:
             return refusal.response()
-        self.subscriptions.append(await self.json_body(request) or {})
+        subscription = await self.json_body(request) or {}
+        self.subscriptions.append(subscription)
+        self.webhook_url = text(subscription, "override_callback_uri") or self.webhook_url
         return web.json_response({"success": True})
 
     # ---- media

@@ -135,6 +135,12 @@ def check(gateway: Gateway, *, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
+@group.command("connect")
+def connect(gateway: Gateway, *, as_json: Json = False) -> None:
+    """Point the provider's webhooks at its URL, where the plugin can; do it again as often as you like."""
+    present(ask("gateways.connect", gateway=gateway), lines, as_json=as_json)
+
+
 @group.command("templates")
 def templates(gateway: Gateway, *, as_json: Json = False) -> None:
     """List the templates that the provider holds for it."""

@@ -54,10 +54,12 @@ from waypost.plugin import (
     Transient,
     UnknownEvent,
     Verified,
+    WebhookConnection,
     WebhookRequest,
     hookimpl,
 )
 from waypost.plugin.http import HttpReply, post, raise_for_status
+from waypost.plugin.http import request as put
 from waypost.plugin.signatures import hmac_matches, meta_handshake
 
 # ---- the good channel
@@ -862,8 +864,54 @@ class NeverBlamesAccount(Good):
         return AccountHealth(state="ok")
 
 
+class HookedSimulator(GoodSimulator):
+    """The scaffold's, whose webhooks go where it is told by a request."""
+
+    def routes(self):
+        return [*super().routes(), aiohttp.web.put("/v1/webhook", self._set_webhook)]
+
+    async def _set_webhook(self, request):
+        if not self._is_authorized(request):
+            return aiohttp.web.json_response({"error": {"code": "unauthorized"}}, status=401)
+        self.webhook_url = (await request.json())["url"]
+        return aiohttp.web.json_response({})
+
+
+class Connects(Good):
+    world = HookedSimulator
+
+    @hookimpl
+    async def connect_webhook(self, ctx, url):
+        raise_for_status(await self.tell(ctx, url))
+        return WebhookConnection()
+
+    async def tell(self, ctx, url):
+        where = ctx.account.account_url.replace("/account", "/webhook")
+        return await put(ctx.http, "PUT", where, headers=ctx.account.headers, json={"url": url})
+
+
+class ConnectsNothing(Connects):
+    async def tell(self, ctx, url):
+        return HttpReply(200, {}, b"{}")
+
+
+class ConnectsRegardless(Connects):
+    @hookimpl
+    async def connect_webhook(self, ctx, url):
+        await self.tell(ctx, url)
+        return WebhookConnection()
+
+
+class ConnectsWithoutAWord(Connects):
+    @hookimpl
+    async def connect_webhook(self, ctx, url):
+        raise_for_status(await self.tell(ctx, url))
+
+
 uncovered_feature, invents_messages, finds_nothing = UncoveredFeature(), InventsMessages(), FindsNothing()
 lists_names, lists_templates, forgets_reply_to, replies = ListsNames(), ListsTemplates(), ForgetsReplyTo(), Replies()
 ignores_key, keyed, ignores_window, keeps_window = IgnoresKey(), Keyed(), IgnoresWindow(), KeepsWindow()
 no_watermarks, watermarks = NoWatermarks(), Watermarks()
 blames_account, never_blames_account = BlamesAccount(), NeverBlamesAccount()
+connects, connects_nothing, connects_regardless = Connects(), ConnectsNothing(), ConnectsRegardless()
+connects_without_a_word = ConnectsWithoutAWord()

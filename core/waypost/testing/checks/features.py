@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from waypost.plugin.errors import ChannelError, OutsideWindow
 from waypost.plugin.events import DeliveryUpdate, InboundMessage
-from waypost.plugin.types import AccountHealth, LookupResult, SendAttempt, TemplateInfo
+from waypost.plugin.types import AccountHealth, LookupResult, SendAttempt, TemplateInfo, WebhookConnection
 from waypost.testing.check import CheckFailed, NotApplicable, check
 from waypost.testing.checks.verification import SHARED_SECRET
 from waypost.testing.fault_server import Fault, FaultServer
-from waypost.testing.stage import NoHttp, Stage, on_stage
+from waypost.testing.stage import GATEWAY, NoHttp, Stage, on_stage
 from waypost.testing.subject import Subject
 
 #: Features whose case is in the kit, and the check that is it.
@@ -142,6 +143,39 @@ class FeatureChecks(Subject):
             raise CheckFailed("no receipt of the simulator's has a watermark")
         if any(event.recipient is None for event in marked):
             raise CheckFailed("a receipt with a watermark does not say whose messages it covers")
+
+    @check(
+        "gold", "Let connect_webhook tell the provider the URL, as often as it is asked, and raise where it is refused."
+    )
+    async def test_webhook_connects(self) -> None:
+        """`connect_webhook` tells the simulator the URL, or says what is left to do; a refused account is an error."""
+        if "connect_webhook" not in self.channel.hooks:
+            raise NotApplicable("not applicable: it has no connect_webhook")
+        url = f"https://gateway.example/webhooks/{self.plugin}/{GATEWAY}"
+        async with on_stage(self) as stage:
+            stage.simulator.webhook_url = ""
+            for _ in range(2):
+                made = await self._connected(stage, url)
+            if stage.simulator.journal:
+                raise CheckFailed("connect_webhook made a message")
+            if stage.simulator.webhook_url != url and not made.remaining:
+                raise CheckFailed("the simulator's webhook_url is not the one given, and nothing is said to remain")
+        if not self.speaks_http:
+            return
+        with FaultServer(Fault(status=401, body=b'{"problem": "the contract kit says so"}')) as server:
+            async with on_stage(self, url=server.url) as stage:
+                with contextlib.suppress(ChannelError):
+                    await self.hooks.connect_webhook(ctx=stage.context(), url=url)
+                    raise CheckFailed("connect_webhook reports success to a provider that answers 401")
+
+    async def _connected(self, stage: Stage, url: str) -> WebhookConnection:
+        try:
+            made = await self.hooks.connect_webhook(ctx=stage.context(), url=url)
+        except ChannelError as error:
+            raise CheckFailed(f"connect_webhook raised {type(error).__name__} ({error.detail})") from None
+        if not isinstance(made, WebhookConnection):
+            raise CheckFailed(f"connect_webhook returned a {type(made).__name__}")
+        return made
 
     @check(
         "gold",
