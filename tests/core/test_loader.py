@@ -280,7 +280,7 @@ async def test_a_wrapper_never_makes_a_second_request(install: object) -> None:
 
 def test_a_wrapper_that_is_missing_or_broken_stops_the_process(install: object) -> None:
     sync = WRAPPER.format(body="pass").replace("async ", "")
-    install("acme-wraps", group=WRAPPERS_GROUP, bad="raise ImportError", empty="", sync=sync)  # type: ignore[operator]
-    for name in ("nobody", "bad", "empty", "sync"):
+    install("acme-wraps", group=WRAPPERS_GROUP, bad="raise ImportError", exits="raise SystemExit", empty="", sync=sync)  # type: ignore[operator]
+    for name in ("nobody", "bad", "exits", "empty", "sync"):
         with pytest.raises(WrapperUnusableError):
             load_wrappers([name])

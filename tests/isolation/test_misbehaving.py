@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,8 +13,13 @@ from fake_channel import FakeChannel
 from waypost.host import dispatch
 from waypost.host.dispatch import PluginFaultError
 from waypost.plugin import NotSent, SendResult
+from waypost.plugin.spec import ChannelSpec
 from waypost.refusals import Unavailable
 from world import OpenWorld
+
+
+class Refused(BaseException):
+    """What no `except Exception` takes; a plugin's library may have one."""
 
 
 class Stubborn:
@@ -49,13 +55,14 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (ZeroDivisionError("canary"), "ZeroDivisionError"),
         (SystemExit(1), "SystemExit"),
+        (Refused("canary"), "Refused"),
         (asyncio.CancelledError(), "canceled itself"),
         ({"provider_id": "canary"}, "dict"),
         (None, "NoneType"),
         (hang, "0.05 s"),
         (Stubborn, "0.05 s"),
     ],
-    ids=["raises", "exits", "cancels", "lies", "forgets", "hangs", "stubborn"],
+    ids=["raises", "exits", "refuses", "cancels", "lies", "forgets", "hangs", "stubborn"],
 )
 async def test_its_send_is_unknown_and_the_other_channel_delivers(
     open_world: OpenWorld, hasty: None, heard: Any, outcome: Any, told: str
@@ -89,7 +96,9 @@ def _explode(fault: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "fault", [SystemExit(1), asyncio.CancelledError(), ZeroDivisionError("canary"), None, 7], ids=repr
+    "fault",
+    [SystemExit(1), Refused("canary"), asyncio.CancelledError(), ZeroDivisionError("canary"), None, 7],
+    ids=repr,
 )
 async def test_a_price_that_fails_refuses_its_channel_only(open_world: OpenWorld, fault: Any) -> None:
     world = await open_world(FakeChannel("bad", "SMS"), FakeChannel("calm", "WHATSAPP"))
@@ -100,6 +109,76 @@ async def test_a_price_that_fails_refuses_its_channel_only(open_world: OpenWorld
         await world.accept(partner)
     assert "canary" not in str(refused.value)
     await world.status(await world.accept(partner, channel="WHATSAPP"), "SENT")
+
+
+# ---- what every hook may raise
+
+
+def raising(hook: str, fault: BaseException) -> Any:
+    """A plugin one of whose hooks raises this, behind the host's dispatch."""
+    plugin = FakeChannel().plugin
+    plugin.hooks |= {hook}
+    awaited = inspect.iscoroutinefunction(getattr(ChannelSpec, hook))
+
+    async def later(**_: object) -> None:
+        raise fault
+
+    plugin._call[hook] = later if awaited else lambda **_: _explode(fault)
+    return plugin
+
+
+async def ask(plugin: Any, hook: str) -> Any:
+    """Call a hook with whatever it wants."""
+    answer = getattr(plugin, hook)(*[None] * len(inspect.signature(getattr(plugin, hook)).parameters))
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+#: Every hook but those that are tested above and, because the loader asks it, with the loader.
+HOOKS = sorted(name for name in vars(ChannelSpec) if not name.startswith("_") and name not in ("channel_info", "send"))
+#: Those that no task of asyncio's is around: it would end the loop when it is interrupted.
+IN_NO_TASK = [name for name in HOOKS if name == "listen" or not inspect.iscoroutinefunction(getattr(ChannelSpec, name))]
+
+
+@pytest.mark.parametrize("fault", [Refused("canary"), SystemExit(1), asyncio.CancelledError()], ids=repr)
+@pytest.mark.parametrize("hook", HOOKS)
+async def test_whatever_a_hook_raises_is_its_plugins_fault(hook: str, fault: BaseException) -> None:
+    with pytest.raises(PluginFaultError) as caught:
+        await ask(raising(hook, fault), hook)
+    assert caught.value.hook == hook
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("hook", IN_NO_TASK)
+async def test_an_interrupt_goes_through(hook: str) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        await ask(raising(hook, KeyboardInterrupt()), hook)
+
+
+async def test_a_listener_that_is_told_to_end_ends() -> None:
+    plugin = FakeChannel().plugin
+    begun = asyncio.Event()
+
+    async def listen(**_: object) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    plugin._call["listen"] = listen
+    listening = asyncio.ensure_future(plugin.listen(None, None))  # type: ignore[arg-type]
+    await begun.wait()
+    listening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await listening
+
+
+async def test_templates_of_another_type_are_a_fault() -> None:
+    plugin = FakeChannel().plugin
+
+    async def list_templates(**_: object) -> list[str]:
+        return ["hello"]
+
+    plugin._call["list_templates"] = list_templates
+    with pytest.raises(PluginFaultError, match="list_templates returned a str"):
+        await plugin.list_templates(None)  # type: ignore[arg-type]
 
 
 # ---- the bounds of a call

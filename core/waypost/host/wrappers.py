@@ -39,7 +39,9 @@ def _load(name: str, candidates: list[metadata.EntryPoint]) -> SendMiddleware:
         manager.register(candidates[0].load(), name)
         manager.check_pending()
         answers = manager.hook.wrap_send()
-    except Exception as error:
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
         raise WrapperUnusableError(name, f"loading it raised {type(error).__name__}") from error
     if len(answers) != 1 or not inspect.iscoroutinefunction(answers[0]):
         raise WrapperUnusableError(name, "wrap_send must return one async (call, proceed) function")
