@@ -2,31 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from waypost.plugin import (
-    AccountHealth,
-    Address,
-    ChannelEvent,
-    ChannelInfo,
-    Context,
-    Limits,
-    Misconfigured,
-    OutboundMessage,
-    Quote,
-    Recognition,
-    SendResult,
-    WebhookConnection,
-    WebhookContext,
-    WebhookRequest,
-    WebhookVerdict,
-    hookimpl,
-)
-from waypost_meta_graph import Graph, MetaAppSettings, health, recognized, verify
-from waypost_meta_graph.messaging import account_of, parse
-from waypost_meta_graph.messaging_payloads import is_action
-from waypost_meta_graph.messaging_rules import meter, require_open_window, scoped_id, sent
+from waypost.plugin import ChannelInfo, Context, Limits, Misconfigured, OutboundMessage, hookimpl
+from waypost_meta_graph import MetaAppSettings
+from waypost_meta_graph.messaging_channel import MessagingChannel
 
 from waypost_instagram.errors import ERRORS
 from waypost_instagram.payloads import INSTAGRAM, LIKE_HEART, SharedPost, StructuredTemplate, body
@@ -112,72 +92,26 @@ INFO = ChannelInfo(
 )
 
 
-def _account(ctx: Context) -> InstagramAccount:
-    if not isinstance(ctx.account, InstagramAccount):
-        raise Misconfigured("The gateway's settings are not those of an Instagram account.")
-    return ctx.account
-
-
-class Instagram:
+class Instagram(MessagingChannel):
     """Instagram professional accounts through Meta's Send API. See docs/channels/instagram.md."""
 
-    @hookimpl
-    def channel_info(self) -> ChannelInfo:
-        """Say what the plugin is and can do."""
-        return INFO
+    info = INFO
+    surface = INSTAGRAM
+    errors = ERRORS
 
-    @hookimpl
-    async def send(self, ctx: Context, message: OutboundMessage) -> SendResult:
-        """POST the message once to the account's `messages` edge. Raises `ChannelError`."""
-        account = _account(ctx)
-        request = body(account, message)
-        reply = await Graph.of(ctx.http, account, ERRORS).post(f"{account.node}/messages", request)
-        return sent(reply, message.content)
+    def account(self, ctx: Context) -> InstagramAccount:
+        """The account's settings. Raises `Misconfigured`."""
+        if not isinstance(ctx.account, InstagramAccount):
+            raise Misconfigured("The gateway's settings are not those of an Instagram account.")
+        return ctx.account
 
-    @hookimpl
-    def price(self, ctx: Context, message: OutboundMessage) -> Quote:
-        """One `message` or `action`. Raises `Permanent` for what cannot be sent, or not now."""
-        body(_account(ctx), message)
-        if not is_action(message.content):
-            require_open_window(ctx, message)
-        return meter(message.content)
+    def body(self, ctx: Context, message: OutboundMessage) -> dict[str, Any]:
+        """The request; Instagram has no place for our correlation. Raises `Permanent`."""
+        return body(self.account(ctx), message)
 
-    @hookimpl
-    async def verify_webhook(self, ctx: WebhookContext, request: WebhookRequest) -> WebhookVerdict:
-        """Check the app's signature, or answer the handshake."""
-        return verify(ctx, request)
-
-    @hookimpl
-    def parse_event(self, ctx: WebhookContext, request: WebhookRequest) -> Sequence[ChannelEvent]:  # noqa: ARG002
-        """Read a delivery of the object `instagram`, in any of its three shapes."""
-        return parse(INSTAGRAM, request)
-
-    @hookimpl
-    def parse_address(self, value: str) -> Address:
-        """Take an Instagram-scoped id. Raises `InvalidRecipient`."""
-        return scoped_id(INSTAGRAM, value)
-
-    @hookimpl
-    def recognize(self, request: WebhookRequest) -> Recognition | None:
-        """Name the Instagram account of the first entry."""
-        return recognized(request, INSTAGRAM.webhook_object, account_of)
-
-    @hookimpl
-    async def check_account(self, ctx: Context) -> AccountHealth:
-        """Read the account, to learn whether its token works."""
-        account = _account(ctx)
-        return await health(Graph.of(ctx.http, account, ERRORS), account.node, "id")
-
-    @hookimpl
-    async def connect_webhook(self, ctx: Context, url: str) -> WebhookConnection:
-        """Subscribe the app to the account; the URL itself is the app's, and is set once in Meta's dashboard.
-
-        Source: Instagram Platform, "Webhooks", "Enable subscriptions". Raises `ChannelError`.
-        """
-        account = _account(ctx)
-        graph = Graph.of(ctx.http, account, ERRORS)
-        await graph.post(f"{account.node}/subscribed_apps", {"subscribed_fields": SUBSCRIBED_FIELDS[account.login]})
-        return WebhookConnection(remaining=f"Set {url} as the app's callback URL in Meta's dashboard, once.")
+    def subscribed_fields(self, ctx: Context) -> str:
+        """By the account's way in."""
+        return SUBSCRIBED_FIELDS[self.account(ctx).login]
 
     @hookimpl
     def simulator(self) -> Simulator:

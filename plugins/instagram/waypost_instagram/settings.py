@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
-from waypost_meta_graph import GraphAccountSettings
-from waypost_meta_graph.messaging_settings import AccountId, MessageTags
+from waypost_meta_graph.messaging_settings import AccountId, MessagingAccount
 
 #: Which Graph answers whom. Source: Instagram Platform, "Overview", host URLs.
 HOSTS = {"page": "https://graph.facebook.com", "instagram": "https://graph.instagram.com"}
 
 
-class InstagramAccount(GraphAccountSettings):
+class InstagramAccount(MessagingAccount):
     """An Instagram professional account.
 
     With `login` "page" it is reached through its linked Facebook Page and that Page's token; with "instagram" by
@@ -24,9 +23,6 @@ class InstagramAccount(GraphAccountSettings):
     login: Literal["page", "instagram"] = Field(default="page", title="Way in")
     page_id: AccountId | None = Field(
         default=None, title="Page id", description="The linked Page, for the way in through it; else the token's own."
-    )
-    message_tags: MessageTags = Field(
-        default=("HUMAN_AGENT",), title="Message tags", description="The tags that partners may send with."
     )
 
     @model_validator(mode="before")

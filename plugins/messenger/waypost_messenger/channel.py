@@ -2,32 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from waypost.plugin import (
-    AccountHealth,
-    Address,
-    ChannelEvent,
-    ChannelInfo,
-    Context,
-    Limits,
-    Misconfigured,
-    OutboundMessage,
-    Quote,
-    Recognition,
-    SendResult,
-    Template,
-    WebhookConnection,
-    WebhookContext,
-    WebhookRequest,
-    WebhookVerdict,
-    hookimpl,
-)
-from waypost_meta_graph import Graph, MetaAppSettings, health, recognized, verify
-from waypost_meta_graph.messaging import account_of, parse
-from waypost_meta_graph.messaging_payloads import is_action
-from waypost_meta_graph.messaging_rules import meter, require_open_window, scoped_id, sent
+from waypost.plugin import ChannelInfo, Context, Limits, Misconfigured, OutboundMessage, Template, hookimpl
+from waypost_meta_graph import MetaAppSettings
+from waypost_meta_graph.messaging_channel import MessagingChannel
 
 from waypost_messenger.errors import ERRORS
 from waypost_messenger.payloads import MESSENGER, StructuredTemplate, body
@@ -122,72 +101,30 @@ INFO = ChannelInfo(
 )
 
 
-def _account(ctx: Context) -> MessengerAccount:
-    if not isinstance(ctx.account, MessengerAccount):
-        raise Misconfigured("The gateway's settings are not those of a Facebook Page.")
-    return ctx.account
-
-
-class Messenger:
+class Messenger(MessagingChannel):
     """Facebook Pages through Meta's Send API. See docs/channels/messenger.md."""
 
-    @hookimpl
-    def channel_info(self) -> ChannelInfo:
-        """Say what the plugin is and can do."""
-        return INFO
+    info = INFO
+    surface = MESSENGER
+    errors = ERRORS
 
-    @hookimpl
-    async def send(self, ctx: Context, message: OutboundMessage) -> SendResult:
-        """POST the message once to the Page's `messages` edge. Raises `ChannelError`."""
-        account = _account(ctx)
-        request = body(ctx, account, message)
-        reply = await Graph.of(ctx.http, account, ERRORS).post(f"{account.page_id}/messages", request)
-        return sent(reply, message.content)
+    def account(self, ctx: Context) -> MessengerAccount:
+        """The Page's settings. Raises `Misconfigured`."""
+        if not isinstance(ctx.account, MessengerAccount):
+            raise Misconfigured("The gateway's settings are not those of a Facebook Page.")
+        return ctx.account
 
-    @hookimpl
-    def price(self, ctx: Context, message: OutboundMessage) -> Quote:
-        """One `message` or `action`. Raises `Permanent` for what cannot be sent, or not now."""
-        body(ctx, _account(ctx), message)
-        if not is_action(message.content) and not isinstance(message.content, Template):
-            require_open_window(ctx, message)
-        return meter(message.content)
+    def body(self, ctx: Context, message: OutboundMessage) -> dict[str, Any]:
+        """The request, with our correlation as its metadata. Raises `Permanent`."""
+        return body(ctx, self.account(ctx), message)
 
-    @hookimpl
-    async def verify_webhook(self, ctx: WebhookContext, request: WebhookRequest) -> WebhookVerdict:
-        """Check the app's signature, or answer the handshake."""
-        return verify(ctx, request)
+    def subscribed_fields(self, ctx: Context) -> str:  # noqa: ARG002
+        """The same for every Page."""
+        return ",".join(SUBSCRIBED_FIELDS)
 
-    @hookimpl
-    def parse_event(self, ctx: WebhookContext, request: WebhookRequest) -> Sequence[ChannelEvent]:  # noqa: ARG002
-        """Read a delivery of the object `page`."""
-        return parse(MESSENGER, request)
-
-    @hookimpl
-    def parse_address(self, value: str) -> Address:
-        """Take a page-scoped id. Raises `InvalidRecipient`."""
-        return scoped_id(MESSENGER, value)
-
-    @hookimpl
-    def recognize(self, request: WebhookRequest) -> Recognition | None:
-        """Name the Page of the first entry."""
-        return recognized(request, MESSENGER.webhook_object, account_of)
-
-    @hookimpl
-    async def check_account(self, ctx: Context) -> AccountHealth:
-        """Read the Page, to learn whether its token works."""
-        account = _account(ctx)
-        return await health(Graph.of(ctx.http, account, ERRORS), account.page_id, "id")
-
-    @hookimpl
-    async def connect_webhook(self, ctx: Context, url: str) -> WebhookConnection:
-        """Subscribe the app to the Page; the URL itself is the app's, and is set once in Meta's dashboard.
-
-        Source: Meta, Messenger Platform, "Subscribe your Page". Raises `ChannelError`.
-        """
-        account = _account(ctx)
-        graph = Graph.of(ctx.http, account, ERRORS)
-        await graph.post(f"{account.page_id}/subscribed_apps", {"subscribed_fields": ",".join(SUBSCRIBED_FIELDS)})
-        return WebhookConnection(remaining=f"Set {url} as the app's callback URL in Meta's dashboard, once.")
+    def needs_window(self, message: OutboundMessage) -> bool:
+        """Utility templates go at any time."""
+        return super().needs_window(message) and not isinstance(message.content, Template)
 
     @hookimpl
     def simulator(self) -> Simulator:

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from waypost_meta_graph.settings import GraphAccountSettings
+
 
 def _words(value: Any) -> Any:
     """One string from a form field may hold several words, apart by space or comma."""
@@ -18,3 +20,16 @@ AccountId = Annotated[str, Field(pattern=r"^[0-9]{1,32}$")]
 MessageTags = Annotated[
     tuple[Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")], ...], BeforeValidator(_words), Field(max_length=20)
 ]
+
+
+class MessagingAccount(GraphAccountSettings):
+    """An account of the Send API. A product adds its ids, and the tags that it knows."""
+
+    message_tags: MessageTags = Field(
+        default=("HUMAN_AGENT",), title="Message tags", description="The tags that partners may send with."
+    )
+
+    @property
+    def node(self) -> str:
+        """The path under which the account sends."""
+        raise NotImplementedError
