@@ -49,7 +49,7 @@ def as_evidence(message_id: str, fact: tuple[str, int, str, str], now: int) -> E
 @pytest.mark.parametrize("last_receipt", ["delivered", "sent"])
 async def test_order_and_repetition_do_not_matter(open_world: OpenWorld, last_receipt: str) -> None:
     chance = random.Random(f"confluence {last_receipt}")
-    channel = FakeChannel(quote=Quote((QuoteLine("unit"), QuoteLine("fee", 1, "delivered"))))
+    channel = FakeChannel(quote=Quote((QuoteLine("unit"), QuoteLine("fee", charge_on="delivered"))))
     channel.info["last_receipt"] = last_receipt
     world = await open_world(channel)
     first, second = await world.gateway(), await world.gateway()

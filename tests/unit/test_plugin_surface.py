@@ -10,9 +10,40 @@ and commit it with the change.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
 
-from plugin_surface import PINNED, surface
+import pytest
+from plugin_surface import PINNED, modules, names, surface
+from waypost.plugin import Content, Unknown
+from waypost.plugin.content import STANDARD_CONTENT
+
+#: What may be made without naming its fields, and which of them come first. Everything else takes keywords only, so
+#: that a field can be added anywhere.
+POSITIONAL = {
+    "Address": ["kind", "value"],
+    "Challenge": ["reply"],
+    "HttpReply": ["status", "headers", "body"],
+    "Quote": ["lines"],
+    "QuoteLine": ["sku", "quantity"],
+    "Recognition": ["account_ref"],
+    "Rejected": ["reason"],
+    "Verified": ["reply"],
+    "WebhookReply": ["status", "body"],
+}
+
+
+def public() -> Iterator[tuple[str, Any]]:
+    """Every public name of the package that is defined in it, once."""
+    for module, tree in modules().items():
+        for name in names(tree):
+            yield name, getattr(importlib.import_module(module), name)
+
+
+DATACLASSES = {name: thing for name, thing in public() if isinstance(thing, type) and dataclasses.is_dataclass(thing)}
 
 
 def test_the_surface_is_as_pinned() -> None:
@@ -36,3 +67,39 @@ def test_a_change_shows() -> None:
         "ReceiptStatus = Literal['sent', 'delivered', 'read', 'undelivered', 'failed']",
     ):
         assert line in text, line
+
+
+@pytest.mark.parametrize("name", sorted(DATACLASSES))
+def test_a_dataclass_can_grow(name: str) -> None:
+    """Frozen, without a `__dict__`, made by keywords but for the few fields that are known by their place."""
+    made = DATACLASSES[name]
+    first = [field.name for field in dataclasses.fields(made) if field.init and not field.kw_only]
+    assert first == POSITIONAL.get(name, [])
+    assert made.__dataclass_params__.frozen
+    assert "__slots__" in vars(made)
+
+
+def test_every_positional_dataclass_is_there() -> None:
+    assert POSITIONAL.keys() <= DATACLASSES.keys()
+
+
+def test_what_is_shared_cannot_be_changed() -> None:
+    """No plugin changes a table that others read."""
+    tables = [(name, thing) for name, thing in public() if isinstance(thing, dict | list | set)]
+    assert tables == []
+    mappings = [thing for _, thing in public() if isinstance(thing, Mapping)]
+    assert mappings
+    for thing in mappings:
+        with pytest.raises(TypeError):
+            thing["text"] = None  # type: ignore[index]
+
+
+def test_every_kind_that_a_model_takes_can_be_sent_and_no_other() -> None:
+    models = [thing for _, thing in public() if isinstance(thing, type) and issubclass(thing, Content)]
+    kinds = {
+        kind: model
+        for model in models
+        if model not in (Content, Unknown)
+        for kind in get_args(model.model_fields["kind"].annotation)
+    }
+    assert kinds == STANDARD_CONTENT

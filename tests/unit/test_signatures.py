@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
-from waypost.plugin import Challenge, Rejected, WebhookRequest
-from waypost.plugin.signatures import ecdsa_matches, hmac_matches, hmac_sign, meta_handshake, same
+from waypost.plugin.signatures import ecdsa_matches, hmac_matches, hmac_sign, same
 
 VECTORS = Path(__file__).parent / "vectors"
 
@@ -88,21 +87,3 @@ def test_a_key_of_another_kind_matches_nothing() -> None:
 
     raw = Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     assert not ecdsa_matches([base64.b64encode(raw).decode()], b"body", SENDGRID["signature"])
-
-
-def handshake(**query: str) -> WebhookRequest:
-    named = tuple((f"hub.{name}", value) for name, value in query.items())
-    return WebhookRequest(method="GET", url="https://gateway.test/", query=named)
-
-
-def test_metas_handshake() -> None:
-    right = handshake(mode="subscribe", verify_token="v", challenge="42")
-    verdict = meta_handshake(right, SecretStr("v"))
-    assert isinstance(verdict, Challenge)
-    assert (verdict.reply.status, verdict.reply.body) == (200, b"42")
-    wrong = [
-        (right, None), (right, SecretStr("")), (right, SecretStr("w")),
-        (handshake(mode="unsubscribe", verify_token="v", challenge="42"), SecretStr("v")),
-        (handshake(mode="subscribe", challenge="42"), SecretStr("v")), (handshake(), SecretStr("v")),
-    ]  # fmt: skip
-    assert all(isinstance(meta_handshake(request, token), Rejected) for request, token in wrong)

@@ -149,7 +149,8 @@ class ChannelPlugin:
     async def send(self, ctx: Context, message: OutboundMessage) -> SendResult:
         """Send once, through the wrappers. Raises only `ChannelError`: anything undeclared is `OutcomeUnknown`."""
         try:
-            result = await self._bounded("send", self._chain(SendCall(self.id, ctx, message)), self.info.send_timeout)
+            call = SendCall(plugin=self.id, ctx=ctx, message=message)
+            result = await self._bounded("send", self._chain(call), self.info.send_timeout)
         except (NotSent, OutcomeUnknown):
             raise
         except _OverdueError as error:

@@ -56,7 +56,16 @@ from waypost.plugin.events import (
     UnknownEvent,
 )
 from waypost.plugin.settings import NoSettings, SecretStr, Settings
-from waypost.plugin.spec import API_VERSION, CHANNELS_GROUP, WRAPPERS_GROUP, SendCall, hookimpl
+from waypost.plugin.spec import (
+    API_VERSION,
+    CHANNELS_GROUP,
+    WRAPPERS_GROUP,
+    Emit,
+    Proceed,
+    SendCall,
+    SendMiddleware,
+    hookimpl,
+)
 from waypost.plugin.types import (
     AccountHealth,
     Address,
@@ -109,6 +118,7 @@ __all__ = [
     "Context",
     "DeliveryUpdate",
     "Email",
+    "Emit",
     "Engagement",
     "InboundMessage",
     "InvalidRecipient",
@@ -126,6 +136,7 @@ __all__ = [
     "OutsideWindow",
     "Permanent",
     "PriceUpdate",
+    "Proceed",
     "Quote",
     "QuoteLine",
     "RateLimited",
@@ -136,6 +147,7 @@ __all__ = [
     "Section",
     "SendAttempt",
     "SendCall",
+    "SendMiddleware",
     "SendResult",
     "Settings",
     "Template",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -188,22 +189,22 @@ class Email(Content):
 
 
 class Action(Content):
-    """Something shown in the conversation that is not a message: typing, seen, mark as read."""
+    """Something shown in the conversation that is not a message: typing, mark as read. An emoji is a `Reaction`."""
 
-    kind: Literal["typing_on", "typing_off", "mark_read", "react", "unreact"]
+    kind: Literal["typing_on", "typing_off", "mark_read"]
     message_id: str | None = Field(default=None, max_length=512)
 
 
 class Unknown(Content):
-    """Inbound content of a kind nobody here knows yet; the provider's own fields are kept."""
+    """Inbound content of a kind nobody here knows yet; the provider's own fields are kept. It cannot be sent."""
 
     kind: Literal["unknown"] = "unknown"
     provider_kind: str = ""
     fields: Mapping[str, Any] = Field(default_factory=dict)
 
 
-#: The kinds every deployment knows, by name.
-STANDARD_CONTENT: dict[str, type[Content]] = {
+#: The kinds that a plugin may send without a model of its own, by name.
+STANDARD_CONTENT: Mapping[str, type[Content]] = MappingProxyType({
     "text": Text,
     "template": Template,
     "image": Media,
@@ -222,4 +223,4 @@ STANDARD_CONTENT: dict[str, type[Content]] = {
     "typing_on": Action,
     "typing_off": Action,
     "mark_read": Action,
-}
+})  # fmt: skip

@@ -22,6 +22,8 @@ A `detail` is shown to partners and operators: it never holds an address, messag
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar, Literal
 
 RateScope = Literal["account", "sender", "recipient"]
@@ -134,7 +136,7 @@ class OutcomeUnknown(ChannelError):
 
 
 #: Every class a plugin's error table may name, by class name.
-ERROR_CLASSES: dict[str, type[ChannelError]] = {
+ERROR_CLASSES: Mapping[str, type[ChannelError]] = MappingProxyType({
     cls.__name__: cls
     for cls in (
         Permanent,
@@ -149,4 +151,4 @@ ERROR_CLASSES: dict[str, type[ChannelError]] = {
         RateLimited,
         OutcomeUnknown,
     )
-}
+})  # fmt: skip

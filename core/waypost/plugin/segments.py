@@ -23,7 +23,7 @@ GSM_SINGLE, GSM_PART = 160, 153
 UCS2_SINGLE, UCS2_PART = 70, 67
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Segments:
     """`units` are septets (GSM-7) or UTF-16 units (UCS-2). `culprits` are the characters that forced UCS-2."""
 
@@ -42,7 +42,7 @@ def count_segments(text: str) -> Segments:
     extended = characters & GSM_EXTENSION
     if not extended:
         units = len(text)
-        return Segments("GSM-7", units, 1 if units <= GSM_SINGLE else -(-units // GSM_PART))
+        return Segments(encoding="GSM-7", units=units, count=1 if units <= GSM_SINGLE else -(-units // GSM_PART))
     widths = [2 if character in GSM_EXTENSION else 1 for character in text]
     return _pack("GSM-7", widths, GSM_SINGLE, GSM_PART)
 
@@ -50,7 +50,8 @@ def count_segments(text: str) -> Segments:
 def _ucs2(text: str, culprits: tuple[str, ...]) -> Segments:
     units = len(text.encode("utf-16-le", "surrogatepass")) // 2
     if units == len(text):
-        return Segments("UCS-2", units, 1 if units <= UCS2_SINGLE else -(-units // UCS2_PART), culprits)
+        count = 1 if units <= UCS2_SINGLE else -(-units // UCS2_PART)
+        return Segments(encoding="UCS-2", units=units, count=count, culprits=culprits)
     widths = [2 if ord(character) > 0xFFFF else 1 for character in text]
     return _pack("UCS-2", widths, UCS2_SINGLE, UCS2_PART, culprits)
 
@@ -64,10 +65,10 @@ def _pack(
 ) -> Segments:
     units = sum(widths)
     if units <= single:
-        return Segments(encoding, units, 1, culprits)
+        return Segments(encoding=encoding, units=units, count=1, culprits=culprits)
     count, used = 1, 0
     for width in widths:
         if used + width > part:
             count, used = count + 1, 0
         used += width
-    return Segments(encoding, units, count, culprits)
+    return Segments(encoding=encoding, units=units, count=count, culprits=culprits)

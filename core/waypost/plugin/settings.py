@@ -15,7 +15,17 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-__all__ = ["NoSettings", "SecretStr", "Settings", "resolve_references", "secret_fields", "split_secrets"]
+__all__ = [
+    "REDACTED",
+    "NoSettings",
+    "SecretStr",
+    "Settings",
+    "UnresolvedReferenceError",
+    "redacted",
+    "resolve_references",
+    "secret_fields",
+    "split_secrets",
+]
 
 #: What stands in for a secret wherever settings are shown.
 REDACTED = "••••••"

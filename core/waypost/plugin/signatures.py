@@ -15,8 +15,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
 from pydantic import SecretStr
 
-from waypost.plugin.types import Challenge, Rejected, WebhookReply, WebhookRequest, WebhookVerdict
-
 Algorithm = Literal["sha1", "sha256", "sha512"]
 Encoding = Literal["hex", "base64"]
 
@@ -84,19 +82,3 @@ def _ecdsa_matches(key: str, message: bytes, signature: bytes) -> bool:
 def sha256_hex(message: bytes) -> str:
     """The SHA-256 of a message, in hexadecimal."""
     return hashlib.sha256(message).hexdigest()
-
-
-def meta_handshake(request: WebhookRequest, verify_token: SecretStr | None) -> WebhookVerdict:
-    """Answer Meta's GET handshake: echo `hub.challenge` when mode and token are right.
-
-    Source: Meta Graph API, Webhooks, "Verification Requests".
-    """
-    expected = verify_token.get_secret_value() if verify_token else ""
-    if not expected:
-        return Rejected("no verify token is configured")
-    if request.parameter("hub.mode") != "subscribe":
-        return Rejected("not a subscription handshake")
-    if not same(request.parameter("hub.verify_token") or "", expected):
-        return Rejected("wrong verify token")
-    challenge = request.parameter("hub.challenge") or ""
-    return Challenge(WebhookReply(200, challenge.encode("utf-8", "replace")))

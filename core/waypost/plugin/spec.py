@@ -121,7 +121,7 @@ REQUIRED_HOOKS = frozenset({"channel_info", "send", "price"})
 WEBHOOK_HOOKS = frozenset({"verify_webhook", "parse_event"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SendCall:
     """One send, as a wrapper sees it."""
 
@@ -138,5 +138,5 @@ class WrapperSpec:
     """What a cross-cutting plugin may add around every send; asked once, at start-up."""
 
     @hookspec
-    def wrap_send(self) -> SendMiddleware | None:
+    def wrap_send(self) -> SendMiddleware:  # type: ignore[empty-body]
         """Return an async `(call, proceed)` middleware. It may call `proceed` once; retries are the outbox's."""

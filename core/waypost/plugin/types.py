@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NewType
-
-from pydantic import BaseModel
 
 from waypost.plugin.content import STANDARD_CONTENT, Content
 from waypost.plugin.settings import NoSettings, Settings
@@ -67,7 +65,7 @@ class QuoteLine:
 
     sku: str
     quantity: int = 1
-    charge_on: ChargeOn = "sent"
+    charge_on: ChargeOn = field(default="sent", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +73,8 @@ class Quote:
     """What a message will be billed as. `destination` overrides the digits or domain that select the rate."""
 
     lines: tuple[QuoteLine, ...]
-    destination: str | None = None
-    note: str = ""
+    destination: str | None = field(default=None, kw_only=True)
+    note: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +87,7 @@ class SendResult:
 
     provider_ids: tuple[str, ...] = ()
     status: Literal["accepted", "sent"] = "accepted"
-    raw: Mapping[str, Any] = field(default_factory=dict)
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,9 +163,9 @@ class WebhookRequest:
 
     method: str
     url: str
-    headers: tuple[tuple[str, str], ...] = ()
-    query: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    query: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    body: bytes = field(default=b"", repr=False)
 
     def header(self, name: str) -> str | None:
         """The first value of a header, whatever the case of its name."""
@@ -185,7 +183,7 @@ class WebhookReply:
 
     status: int = 200
     body: bytes = b""
-    content_type: str = "text/plain"
+    content_type: str = field(default="text/plain", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +288,7 @@ class ChannelInfo:
     #: An example of each content kind, for documentation, the demo and the contract kit.
     examples: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def content_model(self, kind: str) -> type[BaseModel] | None:
+    def content_model(self, kind: str) -> type[Content] | None:
         """The model of a content kind, if this plugin can send it."""
         if kind not in self.content_kinds:
             return None
@@ -298,7 +296,3 @@ class ChannelInfo:
             if model.model_fields["kind"].default == kind:
                 return model
         return STANDARD_CONTENT.get(kind)
-
-
-#: The inner call of a wrapper chain.
-Addresses = Sequence[Address]

@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from waypost.plugin import ChannelError, SendCall, SendResult, Transient, hookimpl
-from waypost.plugin.spec import Proceed, SendMiddleware
+from waypost.plugin import ChannelError, Proceed, SendCall, SendMiddleware, SendResult, Transient, hookimpl
 
 from waypost_audit_trail.trail import Trail
 

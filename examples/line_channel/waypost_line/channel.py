@@ -14,6 +14,7 @@ from waypost.plugin import (
     ChannelInfo,
     Context,
     DeliveryUpdate,
+    Emit,
     InboundMessage,
     Misconfigured,
     OutboundMessage,
@@ -29,7 +30,6 @@ from waypost.plugin import (
     hookimpl,
 )
 from waypost.plugin.signatures import sha256_hex
-from waypost.plugin.spec import Emit
 
 from waypost_line.client import LineClient
 from waypost_line.wire import ConnectionEndedError, bind

@@ -228,7 +228,7 @@ def _answer(request: WebhookRequest) -> WebhookReply | None:
     if not isinstance(query_id, str):
         return None
     call = {"method": "answerCallbackQuery", "callback_query_id": query_id}
-    return WebhookReply(200, orjson.dumps(call), "application/json")
+    return WebhookReply(200, orjson.dumps(call), content_type="application/json")
 
 
 telegram = Telegram()

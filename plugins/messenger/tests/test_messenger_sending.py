@@ -182,7 +182,6 @@ LONG = "x" * 21
         (Cards(cards=(Card(title="t" * 81),)), ContentRejected),
         (Cards(cards=(Card(title="t", subtitle="s" * 81),)), ContentRejected),
         (Template(template_id="t"), ContentRejected),
-        (Action(kind="react", message_id="m"), Unsupported),
     ],
 )
 def test_what_messenger_cannot_express(

@@ -94,6 +94,22 @@ def test_the_handshake_echoes_the_challenge() -> None:
         assert isinstance(verify(wrong, request), Rejected)
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"mode": "unsubscribe", "verify_token": "v", "challenge": "42"},
+        {"mode": "subscribe", "verify_token": "w", "challenge": "42"},
+        {"mode": "subscribe", "challenge": "42"},
+        {"verify_token": "v"},
+        {},
+    ],
+)
+def test_a_handshake_that_is_not_quite_one_is_rejected(query: dict[str, str]) -> None:
+    named = tuple((f"hub.{name}", value) for name, value in query.items())
+    request = WebhookRequest(method="GET", url="https://gw.example.test/", query=named)
+    assert isinstance(verify(context(verify_token="v"), request), Rejected)
+
+
 def test_an_empty_verify_token_never_matches_an_empty_one() -> None:
     query = (("hub.mode", "subscribe"), ("hub.challenge", "1"), ("hub.verify_token", ""))
     assert isinstance(verify(context(), WebhookRequest(method="GET", url="https://x.test", query=query)), Rejected)

@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from waypost.plugin import Recognition, Rejected, UnknownEvent, Verified, WebhookContext, WebhookRequest, WebhookVerdict
-from waypost.plugin.signatures import hmac_matches, meta_handshake
+from waypost.plugin import (
+    Challenge,
+    Recognition,
+    Rejected,
+    SecretStr,
+    UnknownEvent,
+    Verified,
+    WebhookContext,
+    WebhookReply,
+    WebhookRequest,
+    WebhookVerdict,
+)
+from waypost.plugin.signatures import hmac_matches, same
 
 from waypost_meta_graph.identity import piece_id
 from waypost_meta_graph.pieces import items, load, load_object
@@ -25,9 +36,25 @@ def verify(ctx: WebhookContext, request: WebhookRequest) -> WebhookVerdict:
     if not isinstance(app, MetaAppSettings):
         return Rejected("no Meta app is configured")
     if request.method == "GET":
-        return meta_handshake(request, app.verify_token)
+        return _shaken(request, app.verify_token)
     reason = _fault(app, request)
     return Rejected(reason) if reason else Verified()
+
+
+def _shaken(request: WebhookRequest, verify_token: SecretStr | None) -> WebhookVerdict:
+    """Answer the GET handshake: echo `hub.challenge` when mode and token are right.
+
+    Source: Meta Graph API, Webhooks, "Verification Requests".
+    """
+    expected = verify_token.get_secret_value() if verify_token else ""
+    if not expected:
+        return Rejected("no verify token is configured")
+    if request.parameter("hub.mode") != "subscribe":
+        return Rejected("not a subscription handshake")
+    if not same(request.parameter("hub.verify_token") or "", expected):
+        return Rejected("wrong verify token")
+    challenge = request.parameter("hub.challenge") or ""
+    return Challenge(WebhookReply(200, challenge.encode("utf-8", "replace")))
 
 
 def _fault(app: MetaAppSettings, request: WebhookRequest) -> str | None:

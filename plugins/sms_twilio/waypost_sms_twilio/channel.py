@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from waypost_sms_twilio.client import TwilioClient
 
 #: An empty TwiML answer: Twilio sends nothing back to the person who wrote.
-TWIML = WebhookReply(200, b'<?xml version="1.0" encoding="UTF-8"?><Response/>', "text/xml")
+TWIML = WebhookReply(200, b'<?xml version="1.0" encoding="UTF-8"?><Response/>', content_type="text/xml")
 MOST_TEMPLATES = 1000
 
 _CLIENT = "waypost_sms_twilio.client"

@@ -19,14 +19,15 @@ def quote_sms(fields: Mapping[str, Any]) -> Quote:
     """Meter an SMS or MMS from its request."""
     destination = rate_digits(fields["to"])
     if "media_url" in fields or fields.get("send_as_mms"):
-        return Quote((QuoteLine("mms"),), destination)
+        return Quote((QuoteLine("mms"),), destination=destination)
     if "content_sid" in fields:
-        return Quote((QuoteLine("sms"),), destination, "a template counts as one segment")
+        return Quote((QuoteLine("sms"),), destination=destination, note="a template counts as one segment")
     segments = count_segments(fields["body"])
-    return Quote((QuoteLine("sms", segments.count),), destination, f"{segments.units} units of {segments.encoding}")
+    note = f"{segments.units} units of {segments.encoding}"
+    return Quote((QuoteLine("sms", segments.count),), destination=destination, note=note)
 
 
 def quote_whatsapp(fields: Mapping[str, Any], message: OutboundMessage) -> Quote:
     """Meter a WhatsApp message from its request."""
     sku = "template" if isinstance(message.content, Template) else "session"
-    return Quote((QuoteLine(sku),), rate_digits(fields["to"].removeprefix(WHATSAPP_PREFIX)))
+    return Quote((QuoteLine(sku),), destination=rate_digits(fields["to"].removeprefix(WHATSAPP_PREFIX)))

@@ -67,7 +67,7 @@ def test_the_window_is_known_or_not_never_guessed(
         with pytest.raises(OutsideWindow):
             plugin.price(ctx, message)
     else:
-        assert plugin.price(ctx, message).lines == (QuoteLine("service", 1, "delivered"),)
+        assert plugin.price(ctx, message).lines == (QuoteLine("service", charge_on="delivered"),)
 
 
 @pytest.mark.parametrize("number", ["+5531987654321", "+5215512345678", "+5491112345678"])
@@ -103,7 +103,7 @@ def test_templates_are_charged_by_category_when_delivered(
 ) -> None:
     ctx = context(last_inbound_at=now - HOUR if window_open else None)
     quote = plugin.price(ctx, outbound(Template(template_id="x", category=category)))
-    assert quote.lines == (QuoteLine(sku, 1, "delivered"),)
+    assert quote.lines == (QuoteLine(sku, charge_on="delivered"),)
     assert quote.destination is None
 
 

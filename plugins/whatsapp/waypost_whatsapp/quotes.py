@@ -57,7 +57,7 @@ def quote(ctx: Context, account: WhatsAppSettings, message: OutboundMessage) -> 
         raise OutsideWindow
     else:
         sku, note = SERVICE, f"Free-form; the customer service window is {state}."
-    return Quote(lines=(QuoteLine(sku, 1, "delivered"),), destination=_destination(message), note=note)
+    return Quote(lines=(QuoteLine(sku, charge_on="delivered"),), destination=_destination(message), note=note)
 
 
 def _template_sku(ctx: Context, account: WhatsAppSettings, template: Template, state: Window) -> tuple[str, str]:

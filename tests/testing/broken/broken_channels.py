@@ -33,6 +33,7 @@ from pydantic import ConfigDict, SecretStr, field_validator
 from waypost.plugin import (
     AccountHealth,
     Address,
+    Challenge,
     ChannelEvent,
     ChannelInfo,
     Context,
@@ -55,12 +56,13 @@ from waypost.plugin import (
     UnknownEvent,
     Verified,
     WebhookConnection,
+    WebhookReply,
     WebhookRequest,
     hookimpl,
 )
 from waypost.plugin.http import HttpReply, post, raise_for_status
 from waypost.plugin.http import request as put
-from waypost.plugin.signatures import hmac_matches, meta_handshake
+from waypost.plugin.signatures import hmac_matches, same
 
 # ---- the good channel
 
@@ -89,6 +91,13 @@ class GoodSimulator(AcmeSmsSimulator):
             ("hub.verify_token", self.verify_token if token is None else token),
         )
         return WebhookRequest(method="GET", url=f"{self.webhook_url}?{urlencode(query)}", query=query)
+
+
+def shaken(request: WebhookRequest, token: SecretStr):
+    expected = token.get_secret_value()
+    if not expected or not same(request.parameter("hub.verify_token") or "", expected):
+        return Rejected("wrong verify token")
+    return Challenge(WebhookReply(200, (request.parameter("hub.challenge") or "").encode()))
 
 
 class Good(AcmeSms):
@@ -122,7 +131,7 @@ class Good(AcmeSms):
     @hookimpl
     async def verify_webhook(self, ctx, request):
         if request.method == "GET":
-            return meta_handshake(request, getattr(ctx.account, "verify_token", None))
+            return shaken(request, getattr(ctx.account, "verify_token", SecretStr("")))
         if ctx.account is None:
             return Rejected("no account")
         return self.verify(ctx.account.webhook_secret.get_secret_value(), request)
@@ -650,7 +659,7 @@ class ShakesAnyHand(Good):
     @hookimpl
     async def verify_webhook(self, ctx, request):
         if request.method == "GET":
-            return meta_handshake(request, SecretStr(request.parameter("hub.verify_token") or "x"))
+            return shaken(request, SecretStr(request.parameter("hub.verify_token") or "x"))
         return await super().verify_webhook(ctx, request)
 
 

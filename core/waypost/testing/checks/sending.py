@@ -53,7 +53,7 @@ NEEDED_MAGIC = frozenset(
     {Outcome.INVALID_RECIPIENT, Outcome.RATE_LIMITED, Outcome.HANG, Outcome.ACCEPT_THEN_DROP, Outcome.GARBAGE}
 )
 #: Kinds that are shown in a conversation and are no messages of their own.
-_NO_MESSAGES = frozenset({"reaction", "react", "unreact"})
+_NO_MESSAGES = frozenset({"reaction"})
 
 
 class SendingChecks(Subject):
