@@ -8,7 +8,7 @@ import pytest
 from fake_channel import FakeChannel
 from pysqlite3 import dbapi2
 from sqlalchemy import Connection, text
-from waypost import refusals
+from waypost import history, refusals
 from waypost.admission.request import FallbackRequest, SendRequest
 from waypost.clock import HOUR, SECOND
 from waypost.ids import new_id
@@ -62,7 +62,9 @@ async def test_an_accepted_message_is_all_there(world: World) -> None:
     assert (stored.recipient, stored.addresses) == (TO, f'[["e164","{TO}"]]')
     assert (stored.held, stored.deadline - stored.created_at, stored.request_id) == (PRICE, 60 * SECOND, "req-1")
     assert await rows(world.database) == {"message": 1, "step": 1, "event": 0, "ledger_entry": 2, "idempotency": 1}
-    assert TO not in str(await world.events(stored.id))
+    [queued] = await world.database.read(lambda conn: history.history(conn, stored))
+    assert (queued.kind, queued.at) == ("queued", stored.created_at)
+    assert TO not in str(queued)
 
 
 # ---- who

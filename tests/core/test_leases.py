@@ -166,7 +166,7 @@ async def test_a_worker_too_slow_to_begin_sends_nothing(world: World, partner: P
     await begin(world, step, world.node.id)
     await lane._send(attempt, latest=world.clock.now())
     assert world.channel.sent == []
-    assert await world.kinds(admitted.message.id) == ["queued", "not_sent", "sending"]
+    assert await world.kinds(admitted.message.id) == ["not_sent", "sending"]
     assert (await world.message(admitted.message.id)).status == "QUEUED"
 
 

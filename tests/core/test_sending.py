@@ -41,7 +41,7 @@ async def test_the_plugin_is_asked_with_all_that_is_known(world: World) -> None:
     assert call.ctx.idempotency_key == f"{admitted.message.id}.1"
     gateway = partner.gateway.id
     assert call.ctx.callback_url == f"https://gateway.test/webhooks/fake/{gateway}?ref={call.ctx.correlation}"
-    assert await world.kinds(admitted.message.id) == ["queued", "sending", "sent"]
+    assert await world.kinds(admitted.message.id) == ["sending", "sent"]
 
 
 @pytest.mark.parametrize("error", [Permanent, InvalidRecipient, ContentRejected])

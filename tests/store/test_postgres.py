@@ -9,7 +9,7 @@ from real_postgres import RealPostgres
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 from waypost.clock import SECOND, SystemClock
-from waypost.store import events, gateways, keys, ledger, messages, migrate, steps
+from waypost.store import admissions, events, gateways, keys, ledger, messages, migrate, steps
 from waypost.store.database import CommitUnknownError, StoreUnavailableError, open_database
 from waypost.store.postgres import PostgresDatabase
 
@@ -202,7 +202,7 @@ async def test_hot_lookups_never_scan_a_table(postgres: PostgresDatabase) -> Non
         steps.next_due(conn, "gw_1")
         assert len(steps.due_wakes(conn, 1_000_100, 500)) > 0
         keys.standing_by_digest(conn, "none")
-        keys.standings(conn, ["none"])
+        admissions.lock(conn, ["none"], ["none"])
         ledger.lock_balances(conn, ["none"])
         gateways.take_tokens(conn, "none", 1, 0)
 

@@ -276,7 +276,7 @@ class World:
 
     async def events(self, message_id: str) -> list[Evidence]:
         found = await self.database.read(lambda conn: events.of_messages(conn, [message_id]))
-        return found[message_id]
+        return found.get(message_id, [])
 
     async def kinds(self, message_id: str) -> list[str]:
         return [item.kind for item in await self.events(message_id)]

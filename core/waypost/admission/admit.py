@@ -13,13 +13,15 @@ from sqlalchemy import Connection
 from waypost.access import standing_refusal
 from waypost.admission.candidate import Admitted, Candidate, Verdict
 from waypost.refusals import IdempotencyConflict, InsufficientCredit, OrgNotFound
-from waypost.store import events, keys, ledger, messages, steps
+from waypost.store import admissions, events, messages
 
 
 def admit(conn: Connection, candidates: Sequence[Candidate]) -> list[Verdict]:
     """Decide on the candidates in order and write those that are admitted."""
     verdicts: dict[int, Verdict] = {}
-    standings = keys.standings(conn, {item.principal.key_id for item in candidates})
+    standings, balances = admissions.lock(
+        conn, {item.principal.key_id for item in candidates}, {item.message.org_id for item in candidates}
+    )
     for number, item in enumerate(candidates):
         refusal = standing_refusal(standings.get(item.principal.key_id), item.message.created_at)
         if refusal is not None:
@@ -27,9 +29,6 @@ def admit(conn: Connection, candidates: Sequence[Candidate]) -> list[Verdict]:
 
     _replay_earlier(conn, candidates, verdicts)
     repeats = _repeats(candidates, verdicts)
-    balances = ledger.lock_balances(
-        conn, [item.message.org_id for number, item in enumerate(candidates) if number not in verdicts]
-    )
     spendable = {org_id: balance.spendable for org_id, balance in balances.items()}
     admitted: list[tuple[int, Candidate]] = []
     for number, item in enumerate(candidates):
@@ -46,25 +45,18 @@ def admit(conn: Connection, candidates: Sequence[Candidate]) -> list[Verdict]:
 
     admitted = _claim_keys(conn, admitted, verdicts)
     if admitted:
-        _write(conn, [item for _, item in admitted], balances)
+        admissions.write(
+            conn,
+            [item.message for _, item in admitted],
+            [step for _, item in admitted for step in item.steps],
+            [hold for _, item in admitted for hold in item.holds],
+            balances,
+        )
     for number, item in admitted:
         verdicts[number] = Admitted(item.message)
     for number, first in repeats.items():
         verdicts[number] = _repeat(candidates[number], candidates[first], verdicts[first])
     return [verdicts[number] for number in range(len(candidates))]
-
-
-def _write(conn: Connection, admitted: Sequence[Candidate], balances: dict[str, ledger.Balance]) -> None:
-    ledger.post(
-        conn,
-        [hold for item in admitted for hold in item.holds],
-        balances,
-        beside=[
-            messages.insertion([item.message for item in admitted]),
-            steps.insertion([step for item in admitted for step in item.steps]),
-            events.insertion([item.first_event for item in admitted]),
-        ],
-    )
 
 
 def _replay_earlier(conn: Connection, candidates: Sequence[Candidate], verdicts: dict[int, Verdict]) -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from waypost.access import Principal
 from waypost.credit import Move
-from waypost.lifecycle.evidence import Evidence
 from waypost.refusals import Refusal
 from waypost.store.messages import Message
 from waypost.store.steps import Step
@@ -20,7 +19,6 @@ class Candidate:
     message: Message
     steps: list[Step]
     holds: list[Move]
-    first_event: Evidence
     idempotency_key: str | None
     fingerprint: str
 

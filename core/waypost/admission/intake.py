@@ -20,7 +20,6 @@ from waypost.credit import move
 from waypost.host.accounts import Accounts
 from waypost.host.dispatch import PluginFaultError
 from waypost.ids import new_id
-from waypost.lifecycle.evidence import Evidence, core_key
 from waypost.lifecycle.settlement import PricedLine
 from waypost.plugin.content import Content
 from waypost.plugin.errors import InvalidRecipient, Permanent
@@ -44,7 +43,6 @@ History = Mapping[tuple[str, str], int]
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 
 
-_FIRST = core_key(1, 0, "queued")
 _NO_EXTRAS = '{"options":{},"reply_to":null,"validity":null}'
 
 
@@ -119,23 +117,11 @@ class Intake:
             for step in steps
             if step.held
         ]
-        queued = Evidence(
-            message_id=message_id,
-            key=_FIRST,
-            step_no=1,
-            attempt=0,
-            kind="queued",
-            source="core",
-            gateway_id=steps[0].gateway_id,
-            at=now,
-            data={"channel": first.channel, "gateways": [choice.gateway_id for choice in first.choices]},
-        )
         return Candidate(
             principal=caller,
             message=message,
             steps=steps,
             holds=moves,
-            first_event=queued,
             idempotency_key=request.idempotency_key,
             fingerprint=request.fingerprint,
         )

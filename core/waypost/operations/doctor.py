@@ -12,7 +12,7 @@ from waypost.operations.registry import operation
 from waypost.plugin.settings import UnresolvedReferenceError, resolve_references
 from waypost.store import gateways as gateway_rows
 from waypost.store import health, ledger, migrate
-from waypost.store.bulk import is_postgres
+from waypost.store.driver import is_postgres
 from waypost.vault import VaultError
 
 #: Earlier versions can corrupt a database in WAL mode when two connections checkpoint at once.

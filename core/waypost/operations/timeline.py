@@ -11,6 +11,7 @@ import orjson
 from sqlalchemy import Connection
 
 from waypost.credit import Move
+from waypost.history import history
 from waypost.lifecycle.evidence import Evidence
 from waypost.money import format_amount
 from waypost.operations import words
@@ -72,8 +73,8 @@ def load(conn: Connection, message: Message) -> Known:
     """Read all rows about a message."""
     return Known(
         message=message,
-        steps=steps.of_messages(conn, [message.id]).get(message.id, []),
-        evidence=events.of_messages(conn, [message.id]).get(message.id, []),
+        steps=steps.of_messages(conn, [message.id])[message.id],
+        evidence=history(conn, message),
         provider_ids=events.provider_ids_of(conn, message.id),
         channel_events=events.channel_events_of(conn, message.id),
         entries=ledger.entries_of_message(conn, message.org_id, message.id),

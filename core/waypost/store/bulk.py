@@ -1,7 +1,7 @@
 """Many rows in one statement, on both databases.
 
-PostgreSQL takes one array per column (`unnest`), SQLite many rows of values. Keys are looked up with `= ANY(array)` on
-PostgreSQL: a join on `unnest` tempts its planner into sequential scans.
+PostgreSQL takes the rows as one JSON text (an array per column costs our side twice as much), SQLite many rows of
+values. Keys are looked up with `= ANY(array)` on PostgreSQL: a join tempts its planner into sequential scans.
 """
 
 from __future__ import annotations
@@ -12,19 +12,13 @@ from functools import lru_cache
 from typing import Any
 
 import orjson
-from pysqlite3 import dbapi2
-from sqlalchemy import BigInteger, Boolean, Connection, Integer, Table, text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.sql.elements import TextClause
+from sqlalchemy import BigInteger, Boolean, Connection, Integer, Table
+
+from waypost.store.driver import is_postgres, run
 
 Row = Sequence[Any]
 #: Rows in one statement on SQLite; a power of two.
 _LARGEST = 64
-
-
-def is_postgres(conn: Connection) -> bool:
-    """Whether this connection speaks to PostgreSQL."""
-    return conn.dialect.name == "postgresql"
 
 
 def in_keys(conn: Connection, column: str, parameter: str) -> str:
@@ -41,12 +35,7 @@ def keys(conn: Connection, values: Iterable[str]) -> Any:
 
 def insert_many(conn: Connection, table: Table, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
     """Insert rows given in the order of the columns."""
-    if not rows:
-        return
-    if is_postgres(conn):
-        conn.execute(_pg_insert(table, columns, conflict=False), _arrays(rows))
-    else:
-        _lite_insert_many(conn, table, columns, rows)
+    insert_together(conn, [Insertion(table, columns, rows)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +47,39 @@ class Insertion:
     rows: Sequence[Row]
 
 
-def insert_together(conn: Connection, insertions: Sequence[Insertion]) -> None:
-    """Insert into several tables; on PostgreSQL in one statement and so in one round trip."""
-    if not is_postgres(conn):
-        for item in insertions:
-            insert_many(conn, item.table, item.columns, item.rows)
-        return
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Rows of one table to change: the `where` parts of each row, then its new `values`.
+
+    The first `where` column is the key looked up; the others fence the update.
+    """
+
+    table: Table
+    where: tuple[str, ...]
+    values: tuple[str, ...]
+    rows: Sequence[Row]
+
+
+def insert_together(conn: Connection, insertions: Sequence[Insertion], update: Update | None = None) -> None:
+    """Insert into several tables and update another; on PostgreSQL in one statement and so in one round trip."""
     given = [item for item in insertions if item.rows]
-    if given:
-        parameters: dict[str, Any] = {}
-        for number, item in enumerate(given):
-            parameters |= _arrays(item.rows, f"t{number}c")
-        conn.execute(_pg_together(tuple((item.table, item.columns) for item in given)), parameters)
+    updates = [update] if update is not None and update.rows else []
+    if not is_postgres(conn):
+        for item in given:
+            for chunk in _chunks(item.rows):
+                run(conn, _lite_values(item.table, item.columns, len(chunk)), _flat(chunk))
+        for change in updates:
+            update_many(conn, change.table, where=change.where, values=change.values, rows=change.rows)
+        return
+    if given or updates:
+        parameters: list[Any] = [_json(item.rows) for item in given]
+        for change in updates:
+            parameters += [_json(change.rows), [row[0] for row in change.rows]]
+        statement = _pg_together(
+            tuple((item.table, item.columns) for item in given),
+            tuple((change.table, change.where, change.values) for change in updates),
+        )
+        run(conn, statement, parameters)
 
 
 def insert_new(conn: Connection, table: Table, columns: tuple[str, ...], rows: Sequence[Row]) -> list[tuple[Any, ...]]:
@@ -77,12 +87,10 @@ def insert_new(conn: Connection, table: Table, columns: tuple[str, ...], rows: S
     if not rows:
         return []
     if is_postgres(conn):
-        result = conn.execute(_pg_insert(table, columns, conflict=True), _arrays(rows))
-        return [tuple(row) for row in result]
+        return [tuple(row) for row in run(conn, _pg_new(table, columns), (_json(rows),))]
     inserted: list[tuple[Any, ...]] = []
     for chunk in _chunks(rows):
-        statement = _lite_new(table, columns, len(chunk))
-        inserted += _lite_run(conn, statement, chunk)
+        inserted += (tuple(row) for row in run(conn, _lite_new(table, columns, len(chunk)), _flat(chunk)))
     return inserted
 
 
@@ -96,41 +104,17 @@ def update_many(
 ) -> list[tuple[Any, ...]]:
     """Set `values` where the row's `where` columns all match; return the `where` parts of those updated.
 
-    A row is the `where` parts followed by the new values. The first `where` column is the key looked up; the others
-    fence the update.
+    A row is the `where` parts followed by the new values, as in an `Update`.
     """
     if not rows:
         return []
     if is_postgres(conn):
-        parameters = _arrays(rows)
-        parameters["keys"] = parameters["c0"]
-        return [tuple(row) for row in conn.execute(_pg_update(table, where, values), parameters)]
+        statement = f"{_pg_update(table, where, values, 1)} RETURNING {_returned(where)}"
+        return [tuple(row) for row in run(conn, statement, (_json(rows), [row[0] for row in rows]))]
     updated: list[tuple[Any, ...]] = []
     for chunk in _chunks(rows):
-        statement = _lite_update(table, where, values, len(chunk))
-        updated += _lite_run(conn, statement, chunk)
+        updated += (tuple(row) for row in run(conn, _lite_update(table, where, values, len(chunk)), _flat(chunk)))
     return updated
-
-
-def _lite_insert_many(conn: Connection, table: Table, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
-    for chunk in _chunks(rows):
-        _lite_run(conn, _lite_values(table, columns, len(chunk)), chunk)
-
-
-def _lite_run(conn: Connection, statement: str, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
-    """Run a statement on the driver's own cursor: SQLAlchemy's share would be ten times the statement's own.
-
-    Errors are raised as SQLAlchemy raises them, without the values.
-    """
-    cursor = conn.connection.cursor()
-    try:
-        cursor.execute(statement, [value for row in rows for value in row])
-        found: list[tuple[Any, ...]] = list(cursor.fetchall())
-        return found
-    except dbapi2.Error as error:
-        raise DBAPIError.instance(statement, None, error, dbapi2.Error, hide_parameters=True) from error
-    finally:
-        cursor.close()
 
 
 def _chunks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
@@ -148,71 +132,81 @@ def _chunks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
         at += size
 
 
-def _arrays(rows: Sequence[Row], prefix: str = "c") -> dict[str, Any]:
-    return {f"{prefix}{number}": list(column) for number, column in enumerate(zip(*rows, strict=True))}
+def _flat(rows: Sequence[Row]) -> list[Any]:
+    return [value for row in rows for value in row]
 
 
-def _pg_type(table: Table, column: str) -> str:
+def _json(rows: Sequence[Row]) -> str:
+    return orjson.dumps(rows).decode()
+
+
+def _pg_value(table: Table, column: str, number: int) -> str:
     kind = table.c[column].type
     if isinstance(kind, BigInteger | Integer):
-        return "bigint"
-    return "boolean" if isinstance(kind, Boolean) else "text"
+        return f"(r ->> {number})::bigint"
+    return f"(r ->> {number})::boolean" if isinstance(kind, Boolean) else f"r ->> {number}"
 
 
-def _pg_source(table: Table, columns: tuple[str, ...], prefix: str = "c") -> str:
-    arrays = ", ".join(f"CAST(:{prefix}{n} AS {_pg_type(table, column)}[])" for n, column in enumerate(columns))
-    return f"unnest({arrays})"
+def _pg_rows(table: Table, columns: tuple[str, ...], parameter: int) -> str:
+    values = ", ".join(f"{_pg_value(table, column, number)} AS v{number}" for number, column in enumerate(columns))
+    return f"SELECT {values} FROM jsonb_array_elements(${parameter}::text::jsonb) AS r"
 
 
-@lru_cache(maxsize=256)
-def _pg_insert(table: Table, columns: tuple[str, ...], *, conflict: bool) -> TextClause:
-    names = ", ".join(f'"{column}"' for column in columns)
-    statement = f"INSERT INTO {table.name} ({names}) SELECT * FROM {_pg_source(table, columns)}"
-    if conflict:
-        key = ", ".join(f'"{column.name}"' for column in table.primary_key)
-        statement += f" ON CONFLICT DO NOTHING RETURNING {key}"
-    return text(statement)
+def _pg_insert(table: Table, columns: tuple[str, ...], parameter: int) -> str:
+    return f"INSERT INTO {table.name} ({_named(columns)}) {_pg_rows(table, columns, parameter)}"
 
 
 @lru_cache(maxsize=64)
-def _pg_together(parts: tuple[tuple[Table, tuple[str, ...]], ...]) -> TextClause:
-    inserts = []
-    for number, (table, columns) in enumerate(parts):
-        names = ", ".join(f'"{column}"' for column in columns)
-        inserts.append(f"INSERT INTO {table.name} ({names}) SELECT * FROM {_pg_source(table, columns, f't{number}c')}")
-    *others, last = inserts
-    with_clause = ", ".join(f"i{number} AS ({insert})" for number, insert in enumerate(others))
-    return text(f"WITH {with_clause} {last}" if others else last)
+def _pg_new(table: Table, columns: tuple[str, ...]) -> str:
+    key = _named(column.name for column in table.primary_key)
+    return f"{_pg_insert(table, columns, 1)} ON CONFLICT DO NOTHING RETURNING {key}"
+
+
+@lru_cache(maxsize=64)
+def _pg_together(
+    inserts: tuple[tuple[Table, tuple[str, ...]], ...],
+    updates: tuple[tuple[Table, tuple[str, ...], tuple[str, ...]], ...],
+) -> str:
+    parts = [_pg_insert(*insert, number) for number, insert in enumerate(inserts, 1)]
+    parts += [_pg_update(*update, len(inserts) + 1) for update in updates]
+    *others, last = parts
+    with_clause = ", ".join(f"i{number} AS ({part})" for number, part in enumerate(others))
+    return f"WITH {with_clause} {last}" if others else last
+
+
+@lru_cache(maxsize=256)
+def _pg_update(table: Table, where: tuple[str, ...], values: tuple[str, ...], parameter: int) -> str:
+    """An update whose rows are in one parameter and whose keys are in the next."""
+    sets = ", ".join(f'"{column}" = v.v{number}' for number, column in enumerate(values, len(where)))
+    fence = " AND ".join(f't."{column}" = v.v{number}' for number, column in enumerate(where))
+    return (
+        f"UPDATE {table.name} AS t SET {sets} FROM ({_pg_rows(table, (*where, *values), parameter)}) AS v"
+        f' WHERE t."{where[0]}" = ANY(${parameter + 1}::text[]) AND {fence}'
+    )
+
+
+def _returned(where: tuple[str, ...]) -> str:
+    return ", ".join(f't."{column}"' for column in where)
+
+
+def _named(columns: Iterable[str]) -> str:
+    return ", ".join(f'"{column}"' for column in columns)
 
 
 @lru_cache(maxsize=512)
 def _lite_values(table: Table, columns: tuple[str, ...], rows: int, verb: str = "INSERT") -> str:
-    names = ", ".join(f'"{column}"' for column in columns)
-    return f"{verb} INTO {table.name} ({names}) VALUES {_marks(len(columns), rows)}"
+    return f"{verb} INTO {table.name} ({_named(columns)}) VALUES {_marks(len(columns), rows)}"
 
 
 @lru_cache(maxsize=512)
 def _lite_new(table: Table, columns: tuple[str, ...], rows: int) -> str:
-    key = ", ".join(f'"{column.name}"' for column in table.primary_key)
+    key = _named(column.name for column in table.primary_key)
     return f"{_lite_values(table, columns, rows, 'INSERT OR IGNORE')} RETURNING {key}"
 
 
 def _marks(columns: int, rows: int) -> str:
     row = f"({', '.join('?' * columns)})"
     return ", ".join([row] * rows)
-
-
-@lru_cache(maxsize=256)
-def _pg_update(table: Table, where: tuple[str, ...], values: tuple[str, ...]) -> TextClause:
-    columns = (*where, *values)
-    aliases = ", ".join(f"v{n}" for n in range(len(columns)))
-    sets = ", ".join(f'"{column}" = v.v{n}' for n, column in enumerate(values, len(where)))
-    fence = " AND ".join(f't."{column}" = v.v{n}' for n, column in enumerate(where))
-    returning = ", ".join(f't."{column}"' for column in where)
-    return text(
-        f"UPDATE {table.name} AS t SET {sets} FROM {_pg_source(table, columns)} AS v({aliases})"
-        f' WHERE t."{where[0]}" = ANY(CAST(:keys AS text[])) AND {fence} RETURNING {returning}'
-    )
 
 
 @lru_cache(maxsize=512)

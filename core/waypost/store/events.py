@@ -10,7 +10,7 @@ import orjson
 from sqlalchemy import Connection, text
 
 from waypost.lifecycle.evidence import Evidence
-from waypost.store.bulk import Insertion, in_keys, insert_many, insert_new, keys
+from waypost.store.bulk import in_keys, insert_many, insert_new, keys
 from waypost.store.tables import channel_event, event, idempotency, parked_event, provider_ref
 
 _COLUMNS = (
@@ -34,13 +34,8 @@ def _row(item: Evidence) -> tuple[Any, ...]:
     )
 
 
-def insertion(items: Sequence[Evidence]) -> Insertion:
-    """The first events of new messages, to be stored together with them."""
-    return Insertion(event, _COLUMNS, [_row(item) for item in items])
-
-
 def add_first(conn: Connection, items: Sequence[Evidence]) -> None:
-    """Store the events of new messages, which are new themselves."""
+    """Store events that cannot be there yet."""
     insert_many(conn, event, _COLUMNS, [_row(item) for item in items])
 
 

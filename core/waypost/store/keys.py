@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 
 from sqlalchemy import Connection, insert, select, text, update
-from sqlalchemy.sql.elements import TextClause
 
-from waypost.store.bulk import in_keys, keys
 from waypost.store.tables import api_key, app, organization
 
 
@@ -27,7 +23,7 @@ class ApiKey:
     revoked_at: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Standing:
     """A key with its owners, as they stand now. An owner that is gone is None."""
 
@@ -43,10 +39,12 @@ class Standing:
     on_unknown: str | None
 
 
-_STANDING = """
-    SELECT k.id, k.app_id, o.id, k.mode, k.expires_at, k.revoked_at, a.status, o.status, o.currency, a.on_unknown
-    FROM api_key k LEFT JOIN app a ON a.id = k.app_id LEFT JOIN organization o ON o.id = a.org_id
-    WHERE """
+#: The columns of a `Standing`, of key k, app a and organization o.
+STANDING = "k.id, k.app_id, o.id, k.mode, k.expires_at, k.revoked_at, a.status, o.status, o.currency, a.on_unknown"
+_BY_DIGEST = text(
+    f"SELECT {STANDING} FROM api_key k LEFT JOIN app a ON a.id = k.app_id"
+    " LEFT JOIN organization o ON o.id = a.org_id WHERE k.digest = :digest"
+)
 
 
 def add(conn: Connection, row: ApiKey) -> None:
@@ -67,19 +65,8 @@ def add(conn: Connection, row: ApiKey) -> None:
 
 def standing_by_digest(conn: Connection, digest: str) -> Standing | None:
     """What stands behind the key of this digest."""
-    row = conn.execute(_standings("k.digest = :digest"), {"digest": digest}).first()
+    row = conn.execute(_BY_DIGEST, {"digest": digest}).first()
     return Standing(*row) if row else None
-
-
-@cache
-def _standings(condition: str) -> TextClause:
-    return text(_STANDING + condition)
-
-
-def standings(conn: Connection, key_ids: Iterable[str]) -> dict[str, Standing]:
-    """What stands behind each of these keys, by key id."""
-    rows = conn.execute(_standings(in_keys(conn, "k.id", "ids")), {"ids": keys(conn, key_ids)})
-    return {row[0]: Standing(*row) for row in rows}
 
 
 def all_of_them(conn: Connection) -> list[tuple[ApiKey, str]]:

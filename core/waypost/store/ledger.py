@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from operator import attrgetter
+from typing import Any
 
+import orjson
 from sqlalchemy import Connection, select, text, update
-from sqlalchemy.sql.elements import TextClause
 
 from waypost.credit import Move
-from waypost.store.bulk import Insertion, insert_together, is_postgres, keys, update_many
+from waypost.store.bulk import Insertion, Update, insert_together
+from waypost.store.driver import is_postgres, run
 from waypost.store.tables import balance, ledger_entry
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Balance:
     """An organization's four accounts, in micros."""
 
@@ -33,22 +34,22 @@ class Balance:
         return self.available + self.credit_limit
 
 
+#: The columns of a `Balance`, of balance b.
+BALANCE = "b.org_id, b.currency, b.funded, b.available, b.held, b.captured, b.credit_limit"
+_BALANCES = f"SELECT {BALANCE} FROM balance b WHERE b.org_id"
 _COLUMNS = ("org_id", "id", "kind", "from_account", "to_account", "amount", "at", "message_id", "step_no", "note")
 
 
 _row = attrgetter(*_COLUMNS)
 
 
-@cache
-def _lock(postgres: bool) -> TextClause:
-    where = "org_id = ANY(CAST(:ids AS text[]))" if postgres else "org_id IN (SELECT value FROM json_each(:ids))"
-    columns = "org_id, currency, funded, available, held, captured, credit_limit"
-    return text(f"SELECT {columns} FROM balance WHERE {where}" + (" ORDER BY org_id FOR UPDATE" if postgres else ""))
-
-
 def lock_balances(conn: Connection, org_ids: Iterable[str]) -> dict[str, Balance]:
     """Read these balances and keep everybody else from changing them until the transaction ends."""
-    rows = conn.execute(_lock(is_postgres(conn)), {"ids": keys(conn, sorted(set(org_ids)))})
+    if is_postgres(conn):
+        rows = run(conn, f"{_BALANCES} = ANY($1::text[]) ORDER BY b.org_id FOR UPDATE", (sorted(set(org_ids)),))
+    else:
+        ids = orjson.dumps(list(set(org_ids))).decode()
+        rows = run(conn, f"{_BALANCES} IN (SELECT value FROM json_each(?1))", (ids,))
     return {row[0]: Balance(*row) for row in rows}
 
 
@@ -59,15 +60,21 @@ def post(
 
     Raises `IntegrityError` where a constraint would break: a balance below its credit limit, a second capture.
     """
-    insert_together(conn, [*beside, Insertion(ledger_entry, _COLUMNS, [_row(move) for move in moves])])
-    if not moves:
-        return
+    entries = Insertion(ledger_entry, _COLUMNS, [_row(move) for move in moves])
+    changed = Update(balance, ("org_id",), ("funded", "available", "held", "captured"), _after(moves, locked))
+    insert_together(conn, [*beside, entries], changed)
+
+
+def _after(moves: Sequence[Move], locked: dict[str, Balance]) -> list[tuple[Any, ...]]:
+    """The balances after the moves, as rows; in the order of their ids, in which all transactions lock them."""
     accounts: dict[str, dict[str, int]] = {}
     for move in moves:
-        deltas = accounts.setdefault(move.org_id, {"funding": 0, "available": 0, "held": 0, "captured": 0})
+        deltas = accounts.get(move.org_id)
+        if deltas is None:
+            deltas = accounts[move.org_id] = {"funding": 0, "available": 0, "held": 0, "captured": 0}
         deltas[move.from_account] -= move.amount
         deltas[move.to_account] += move.amount
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for org_id, deltas in sorted(accounts.items()):
         before = locked[org_id]
         after = Balance(
@@ -81,7 +88,7 @@ def post(
         )
         locked[org_id] = after
         rows.append((org_id, after.funded, after.available, after.held, after.captured))
-    update_many(conn, balance, where=("org_id",), values=("funded", "available", "held", "captured"), rows=rows)
+    return rows
 
 
 def balance_of(conn: Connection, org_id: str) -> Balance | None:

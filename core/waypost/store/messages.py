@@ -8,7 +8,8 @@ from operator import attrgetter
 
 from sqlalchemy import Connection, func, select, text
 
-from waypost.store.bulk import Insertion, in_keys, is_postgres, keys, update_many
+from waypost.store.bulk import Insertion, in_keys, keys, update_many
+from waypost.store.driver import is_postgres
 from waypost.store.tables import message
 
 

@@ -1,5 +1,6 @@
 """PostgreSQL: truth and queue in one. Work runs under SQLAlchemy's greenlet bridge over asyncpg.
 
+Transactions are begun and ended on the driver's own connection, since the hot paths' statements run there too.
 Deadlocks and serialization failures are retried here: nothing was committed. A connection that breaks during COMMIT
 is not: nobody knows whether it was stored, and only the caller's own keys can tell.
 """
@@ -8,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TypeVar
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
+import asyncpg
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -17,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from waypost.clock import SystemClock
 from waypost.store.database import CommitUnknownError, StoreUnavailableError, Work
+from waypost.store.driver import as_sqlalchemy
 
 T = TypeVar("T")
 
@@ -44,6 +49,7 @@ class PostgresDatabase:
             pool_size=POOL_SIZE,
             max_overflow=0,
             pool_timeout=10,
+            isolation_level="AUTOCOMMIT",
             connect_args={"timeout": 10, "server_settings": {"application_name": "waypost", "jit": "off"}},
         )
 
@@ -70,30 +76,49 @@ class PostgresDatabase:
         raise AssertionError("unreachable")
 
     async def _write(self, work: Work[T]) -> T:
-        async with self._engine.connect() as conn:
-            transaction = await conn.begin()
+        async with self._begun("BEGIN") as (conn, driver):
+            result = await conn.run_sync(work)
             try:
-                result = await conn.run_sync(work)
-            except BaseException:
-                await _rollback(conn)
-                raise
-            try:
-                await transaction.commit()
-            except (DBAPIError, OSError) as error:
-                if isinstance(error, DBAPIError) and _sqlstate(error) is not None and not error.connection_invalidated:
-                    raise
+                outcome = await driver.execute("COMMIT")
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                if isinstance(error, asyncpg.PostgresError) and not driver.is_closed():
+                    raise as_sqlalchemy(error, "COMMIT") from error
                 raise CommitUnknownError(CommitUnknownError.__doc__) from error
+            if outcome != "COMMIT":
+                raise RuntimeError("the work went on after a statement that failed, so nothing was committed")
             return result
 
     async def read(self, work: Work[T]) -> T:
-        """Run the work in one transaction that is rolled back."""
+        """Run the work on one snapshot, and keep nothing of what it may write."""
         try:
-            async with self._engine.connect() as conn:
-                return await conn.run_sync(work)
+            async with self._begun("BEGIN ISOLATION LEVEL REPEATABLE READ") as (conn, driver):
+                result = await conn.run_sync(work)
+                await driver.execute("ROLLBACK")
+                return result
         except DBAPIError as error:
             raise _unavailable(error) from error
-        except (OSError, PoolTimeoutError) as error:
+        except (OSError, PoolTimeoutError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
             raise StoreUnavailableError(f"PostgreSQL: {type(error).__name__}") from error
+
+    @asynccontextmanager
+    async def _begun(self, begin: str) -> AsyncIterator[tuple[AsyncConnection, Any]]:
+        """A connection with a transaction begun, which is rolled back if what is done with it fails."""
+        for left in range(POOL_SIZE, -1, -1):
+            async with self._engine.connect() as conn:
+                driver: Any = (await conn.get_raw_connection()).driver_connection
+                try:
+                    await driver.execute(begin)
+                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                    await conn.invalidate()
+                    if left and driver.is_closed():
+                        continue  # it went stale in the pool, as all do when the server starts again
+                    raise as_sqlalchemy(error, begin) from error
+                try:
+                    yield conn, driver
+                except BaseException:
+                    await _rollback(conn, driver)
+                    raise
+                return
 
     async def sync_clock(self) -> None:
         """Let our clock follow the server's."""
@@ -104,10 +129,11 @@ class PostgresDatabase:
         await self._engine.dispose()
 
 
-async def _rollback(conn: AsyncConnection) -> None:
+async def _rollback(conn: AsyncConnection, driver: Any) -> None:
+    """End a transaction that failed; a connection that cannot is thrown away."""
     try:
-        await conn.rollback()
-    except (DBAPIError, OSError):
+        await driver.execute("ROLLBACK")
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
         await conn.invalidate()
 
 

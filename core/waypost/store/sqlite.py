@@ -22,6 +22,7 @@ from sqlalchemy.pool import QueuePool
 
 from waypost.clock import SystemClock
 from waypost.store.database import StoreUnavailableError, Work
+from waypost.store.driver import run
 
 T = TypeVar("T")
 
@@ -40,8 +41,8 @@ _PRAGMAS = (
 )
 
 
-def engine_for(url: str, *, read_only: bool = False) -> Engine:
-    """A SQLAlchemy engine on a SQLite file, with our pragmas and with transactions begun by us."""
+def engine_for(url: str, *, read_only: bool = False, begins: bool = True) -> Engine:
+    """A SQLAlchemy engine on a SQLite file with our pragmas; `begins` False leaves transactions to its user."""
     engine = create_engine(
         url,
         module=dbapi2,
@@ -63,9 +64,11 @@ def engine_for(url: str, *, read_only: bool = False) -> Engine:
             cursor.execute("PRAGMA wal_autocheckpoint=0")
         cursor.close()
 
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+    if begins:
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine
 
@@ -95,7 +98,7 @@ class SqliteDatabase:
     def __init__(self, url: str) -> None:
         self.url = url
         self.clock = SystemClock()
-        self._writing = engine_for(url)
+        self._writing = engine_for(url, begins=False)
         self._reading = engine_for(url, read_only=True)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="waypost-reader")
@@ -178,6 +181,7 @@ class SqliteDatabase:
         """Run the jobs in one transaction, each behind a savepoint of its own, and resolve them after the commit."""
         try:
             with conn.begin():
+                run(conn, "BEGIN IMMEDIATE")
                 for job in jobs:
                     self._attempt(conn, job, alone=len(jobs) == 1)
         except BaseException as error:  # noqa: BLE001 - every job hears of it, whatever it is
@@ -200,15 +204,19 @@ class SqliteDatabase:
                 job.error = _unavailable(error)
                 raise
             return
-        conn.exec_driver_sql("SAVEPOINT job")
+        run(conn, "SAVEPOINT job")
         try:
             job.result = job.work(conn)
         except BaseException as error:
             job.error = _unavailable(error)
-            if not conn.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]
+            if not _in_transaction(conn):
                 raise  # a full disk rolls the whole transaction back by itself
-            conn.exec_driver_sql("ROLLBACK TO job")
-        conn.exec_driver_sql("RELEASE job")
+            run(conn, "ROLLBACK TO job")
+        run(conn, "RELEASE job")
+
+
+def _in_transaction(conn: Connection) -> bool:
+    return bool(conn.connection.driver_connection.in_transaction)  # type: ignore[union-attr]
 
 
 def _resolve(jobs: list[_Job]) -> None:

@@ -26,7 +26,8 @@ import orjson
 from sqlalchemy import Connection, select, text
 
 from waypost.lifecycle.settlement import PricedLine
-from waypost.store.bulk import Insertion, in_keys, is_postgres, keys, update_many
+from waypost.store.bulk import Insertion, in_keys, keys, update_many
+from waypost.store.driver import is_postgres
 from waypost.store.tables import step
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from aiohttp import web
+from waypost import history
 from waypost.access import Principal
 from waypost.admission.request import SendRequest
 from waypost.clock import from_datetime, iso
@@ -17,7 +18,7 @@ from waypost.lifecycle.evidence import Evidence
 from waypost.log import logger
 from waypost.node import Node
 from waypost.refusals import InvalidPagination, MessageNotFound, Refusal, Unavailable, ValidationFailed
-from waypost.store import events, ledger, messages
+from waypost.store import ledger, messages
 from waypost.store.database import StoreUnavailableError
 from waypost.store.messages import Filter, Message
 from waypost.verdicts import PENDING
@@ -120,12 +121,11 @@ class PartnerApi:
         message_id = request.match_info["message_id"]
         if not is_id("msg", message_id):
             raise MessageNotFound
-        found = await self._node.read(lambda conn: messages.get(conn, message_id, caller.app_id))
+        found = await self._node.read(lambda conn: history.find(conn, message_id, caller.app_id))
         if found is None:
             raise MessageNotFound
-        history = await self._node.read(lambda conn: events.of_messages(conn, [message_id]))
-        data = replies.message_details(found)
-        data["timeline"] = [_told(item) for item in history.get(message_id, ())]
+        data = replies.message_details(found[0])
+        data["timeline"] = [_told(item) for item in found[1]]
         return replies.partner_success(data)
 
     async def list(self, request: web.Request) -> web.Response:
