@@ -59,6 +59,20 @@ def admit(conn: Connection, candidates: Sequence[Candidate]) -> list[Verdict]:
     return [verdicts[number] for number in range(len(candidates))]
 
 
+def admit_at_once(conn: Connection, candidates: Sequence[Candidate]) -> list[Verdict] | None:
+    """Admit all of them in one statement, on PostgreSQL; None where that cannot be done, with nothing written."""
+    if any(item.idempotency_key is not None for item in candidates):
+        return None
+    done = admissions.write_at_once(
+        conn,
+        [item.principal.key_id for item in candidates],
+        [item.message for item in candidates],
+        [step for item in candidates for step in item.steps],
+        [hold for item in candidates for hold in item.holds],
+    )
+    return [Admitted(item.message) for item in candidates] if done else None
+
+
 def _replay_earlier(conn: Connection, candidates: Sequence[Candidate], verdicts: dict[int, Verdict]) -> None:
     """Answer those whose idempotency key was used before, and repetitions within this very batch."""
     keyed = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from waypost.access import Principal, digest, principal, standing_refusal
-from waypost.admission.admit import admit
+from waypost.admission.admit import admit, admit_at_once
 from waypost.admission.candidate import Admitted, Candidate, Verdict
 from waypost.admission.intake import History, Intake
 from waypost.admission.limiter import Limiter
@@ -71,7 +71,9 @@ class Desk:
         self._admitted = admitted
         self._intake = Intake(accounts, clock, validity)
         self._limiter = Limiter(clock, requests_per_second)
-        self._lane: GroupCommit[Candidate, Verdict] = GroupCommit(database, admit, committed=self._committed)
+        self._lane: GroupCommit[Candidate, Verdict] = GroupCommit(
+            database, admit, at_once=admit_at_once, committed=self._committed
+        )
         self._remembered: dict[str, tuple[Principal, int]] = {}
         self._arrived: list[_Arrival] = []
         self._windowed_of = -1

@@ -59,7 +59,7 @@ class Inbox:
         self._received = received
         self._parser = Parser(accounts, plugins, directory)
         self._stored: GroupCommit[Delivery, None] = GroupCommit(
-            database, _store, max_batch=MAX_BATCH, committed=lambda items, _: self._apply_later(items)
+            database, _store, max_batch=MAX_BATCH, at_once=_store, committed=lambda items, _: self._apply_later(items)
         )
         self._receiver = Receiver(accounts, directory, plugins, clock, self._stored, count)
         self._waiting: list[Delivery] = []

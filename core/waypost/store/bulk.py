@@ -72,9 +72,9 @@ def insert_together(conn: Connection, insertions: Sequence[Insertion], update: U
             update_many(conn, change.table, where=change.where, values=change.values, rows=change.rows)
         return
     if given or updates:
-        parameters: list[Any] = [_json(item.rows) for item in given]
+        parameters: list[Any] = [as_json(item.rows) for item in given]
         for change in updates:
-            parameters += [_json(change.rows), [row[0] for row in change.rows]]
+            parameters += [as_json(change.rows), [row[0] for row in change.rows]]
         statement = _pg_together(
             tuple((item.table, item.columns) for item in given),
             tuple((change.table, change.where, change.values) for change in updates),
@@ -87,7 +87,7 @@ def insert_new(conn: Connection, table: Table, columns: tuple[str, ...], rows: S
     if not rows:
         return []
     if is_postgres(conn):
-        return [tuple(row) for row in run(conn, _pg_new(table, columns), (_json(rows),))]
+        return [tuple(row) for row in run(conn, _pg_new(table, columns), (as_json(rows),))]
     inserted: list[tuple[Any, ...]] = []
     for chunk in _chunks(rows):
         inserted += (tuple(row) for row in run(conn, _lite_new(table, columns, len(chunk)), _flat(chunk)))
@@ -110,7 +110,7 @@ def update_many(
         return []
     if is_postgres(conn):
         statement = f"{_pg_update(table, where, values, 1)} RETURNING {_returned(where)}"
-        return [tuple(row) for row in run(conn, statement, (_json(rows), [row[0] for row in rows]))]
+        return [tuple(row) for row in run(conn, statement, (as_json(rows), [row[0] for row in rows]))]
     updated: list[tuple[Any, ...]] = []
     for chunk in _chunks(rows):
         updated += (tuple(row) for row in run(conn, _lite_update(table, where, values, len(chunk)), _flat(chunk)))
@@ -136,7 +136,8 @@ def _flat(rows: Sequence[Row]) -> list[Any]:
     return [value for row in rows for value in row]
 
 
-def _json(rows: Sequence[Row]) -> str:
+def as_json(rows: Sequence[Row]) -> str:
+    """Rows as one JSON text."""
     return orjson.dumps(rows).decode()
 
 
@@ -147,19 +148,21 @@ def _pg_value(table: Table, column: str, number: int) -> str:
     return f"(r ->> {number})::boolean" if isinstance(kind, Boolean) else f"r ->> {number}"
 
 
-def _pg_rows(table: Table, columns: tuple[str, ...], parameter: int) -> str:
+def pg_rows(table: Table, columns: tuple[str, ...], parameter: int) -> str:
+    """SQL for PostgreSQL that reads rows of these columns out of a parameter of JSON, as v0, v1 …"""
     values = ", ".join(f"{_pg_value(table, column, number)} AS v{number}" for number, column in enumerate(columns))
     return f"SELECT {values} FROM jsonb_array_elements(${parameter}::text::jsonb) AS r"
 
 
-def _pg_insert(table: Table, columns: tuple[str, ...], parameter: int) -> str:
-    return f"INSERT INTO {table.name} ({_named(columns)}) {_pg_rows(table, columns, parameter)}"
+def pg_insert(table: Table, columns: tuple[str, ...], parameter: int) -> str:
+    """SQL for PostgreSQL that inserts rows out of a parameter of JSON; a `WHERE` may follow."""
+    return f"INSERT INTO {table.name} ({_named(columns)}) {pg_rows(table, columns, parameter)}"
 
 
 @lru_cache(maxsize=64)
 def _pg_new(table: Table, columns: tuple[str, ...]) -> str:
     key = _named(column.name for column in table.primary_key)
-    return f"{_pg_insert(table, columns, 1)} ON CONFLICT DO NOTHING RETURNING {key}"
+    return f"{pg_insert(table, columns, 1)} ON CONFLICT DO NOTHING RETURNING {key}"
 
 
 @lru_cache(maxsize=64)
@@ -167,7 +170,7 @@ def _pg_together(
     inserts: tuple[tuple[Table, tuple[str, ...]], ...],
     updates: tuple[tuple[Table, tuple[str, ...], tuple[str, ...]], ...],
 ) -> str:
-    parts = [_pg_insert(*insert, number) for number, insert in enumerate(inserts, 1)]
+    parts = [pg_insert(*insert, number) for number, insert in enumerate(inserts, 1)]
     parts += [_pg_update(*update, len(inserts) + 1) for update in updates]
     *others, last = parts
     with_clause = ", ".join(f"i{number} AS ({part})" for number, part in enumerate(others))
@@ -180,7 +183,7 @@ def _pg_update(table: Table, where: tuple[str, ...], values: tuple[str, ...], pa
     sets = ", ".join(f'"{column}" = v.v{number}' for number, column in enumerate(values, len(where)))
     fence = " AND ".join(f't."{column}" = v.v{number}' for number, column in enumerate(where))
     return (
-        f"UPDATE {table.name} AS t SET {sets} FROM ({_pg_rows(table, (*where, *values), parameter)}) AS v"
+        f"UPDATE {table.name} AS t SET {sets} FROM ({pg_rows(table, (*where, *values), parameter)}) AS v"
         f' WHERE t."{where[0]}" = ANY(${parameter + 1}::text[]) AND {fence}'
     )
 

@@ -28,6 +28,8 @@ class GroupCommit(Generic[Item, Verdict]):
     """Collects items, runs `work(conn, items)` in one transaction, hands out its verdicts in order after the commit.
 
     `limit` is how many items may wait before `submit` raises `LaneFullError`; `committed` is told of each batch.
+    `at_once` does the same in one statement where it can, and else nothing and returns None; it is tried first where
+    that saves round trips.
     """
 
     def __init__(
@@ -37,12 +39,14 @@ class GroupCommit(Generic[Item, Verdict]):
         *,
         limit: int = 20_000,
         max_batch: int = MAX_BATCH,
+        at_once: Callable[[Connection, Sequence[Item]], Sequence[Verdict] | None] | None = None,
         committed: Callable[[Sequence[Item], Sequence[Verdict]], None] | None = None,
     ) -> None:
         self._database = database
         self._work = work
         self._limit = limit
         self._max_batch = max_batch
+        self._at_once = at_once if database.has_round_trips else None
         self._committed = committed
         self._waiting: list[tuple[Item, asyncio.Future[Verdict]]] = []
         self._task: asyncio.Task[None] | None = None
@@ -74,10 +78,18 @@ class GroupCommit(Generic[Item, Verdict]):
             del self._waiting[: self._max_batch]
             await self._run(batch)
 
+    async def _verdicts(self, items: Sequence[Item]) -> Sequence[Verdict]:
+        if self._at_once is not None:
+            at_once = self._at_once
+            verdicts = await self._database.write_alone(lambda conn: at_once(conn, items))
+            if verdicts is not None:
+                return verdicts
+        return await self._database.write(lambda conn: self._work(conn, items))
+
     async def _run(self, batch: list[tuple[Item, asyncio.Future[Verdict]]]) -> None:
         items = [item for item, _ in batch]
         try:
-            verdicts = await self._database.write(lambda conn: self._work(conn, items))
+            verdicts = await self._verdicts(items)
         except StoreUnavailableError as error:
             _fail(batch, error)
         except Exception as error:  # noqa: BLE001 - whoever submitted the culprit hears of it

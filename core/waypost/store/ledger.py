@@ -53,6 +53,11 @@ def lock_balances(conn: Connection, org_ids: Iterable[str]) -> dict[str, Balance
     return {row[0]: Balance(*row) for row in rows}
 
 
+def insertion(moves: Sequence[Move]) -> Insertion:
+    """Entries, to be stored together with what they pay for; who does so changes the balances too."""
+    return Insertion(ledger_entry, _COLUMNS, [_row(move) for move in moves])
+
+
 def post(
     conn: Connection, moves: Sequence[Move], locked: dict[str, Balance], *, beside: Sequence[Insertion] = ()
 ) -> None:
@@ -60,9 +65,8 @@ def post(
 
     Raises `IntegrityError` where a constraint would break: a balance below its credit limit, a second capture.
     """
-    entries = Insertion(ledger_entry, _COLUMNS, [_row(move) for move in moves])
     changed = Update(balance, ("org_id",), ("funded", "available", "held", "captured"), _after(moves, locked))
-    insert_together(conn, [*beside, entries], changed)
+    insert_together(conn, [*beside, insertion(moves)], changed)
 
 
 def _after(moves: Sequence[Move], locked: dict[str, Balance]) -> list[tuple[Any, ...]]:

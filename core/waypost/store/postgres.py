@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -41,6 +41,8 @@ def async_url(url: str) -> str:
 class PostgresDatabase:
     """One PostgreSQL, shared by as many nodes as needed."""
 
+    has_round_trips = True
+
     def __init__(self, url: str) -> None:
         self.url = url
         self.clock = SystemClock()
@@ -62,9 +64,16 @@ class PostgresDatabase:
 
     async def write(self, work: Work[T]) -> T:
         """Run the work in one transaction; again after a deadlock or a serialization failure."""
+        return await self._until_done(self._write, work)
+
+    async def write_alone(self, work: Work[T]) -> T:
+        """Run the work's one statement, which PostgreSQL makes a transaction of its own; again as in `write`."""
+        return await self._until_done(self._write_alone, work)
+
+    async def _until_done(self, attempt: Callable[[Work[T]], Awaitable[T]], work: Work[T]) -> T:
         for retry in range(RETRIES):
             try:
-                return await self._write(work)
+                return await attempt(work)
             except DBAPIError as error:
                 if retry + 1 < RETRIES and _sqlstate(error) in _RETRYABLE:
                     # A pause of chance, so that the two that stood in each other's way do not do so again.
@@ -74,6 +83,16 @@ class PostgresDatabase:
             except (OSError, PoolTimeoutError) as error:
                 raise StoreUnavailableError(f"PostgreSQL: {type(error).__name__}") from error
         raise AssertionError("unreachable")
+
+    async def _write_alone(self, work: Work[T]) -> T:
+        async with self._connected() as conn:
+            try:
+                return await conn.run_sync(work)
+            except DBAPIError as error:
+                if error.connection_invalidated:
+                    await conn.invalidate()
+                    raise CommitUnknownError(CommitUnknownError.__doc__) from error
+                raise
 
     async def _write(self, work: Work[T]) -> T:
         async with self._begun("BEGIN") as (conn, driver):
@@ -103,21 +122,28 @@ class PostgresDatabase:
     @asynccontextmanager
     async def _begun(self, begin: str) -> AsyncIterator[tuple[AsyncConnection, Any]]:
         """A connection with a transaction begun, which is rolled back if what is done with it fails."""
-        for left in range(POOL_SIZE, -1, -1):
+        async with self._connected() as conn:
+            driver = await _driver(conn)
+            try:
+                await driver.execute(begin)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                await conn.invalidate()
+                raise as_sqlalchemy(error, begin) from error
+            try:
+                yield conn, driver
+            except BaseException:
+                await _rollback(conn, driver)
+                raise
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        """A connection that is not known to be closed, as all in the pool are once the server was started again."""
+        while True:
             async with self._engine.connect() as conn:
-                driver: Any = (await conn.get_raw_connection()).driver_connection
-                try:
-                    await driver.execute(begin)
-                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                if (await _driver(conn)).is_closed():
                     await conn.invalidate()
-                    if left and driver.is_closed():
-                        continue  # it went stale in the pool, as all do when the server starts again
-                    raise as_sqlalchemy(error, begin) from error
-                try:
-                    yield conn, driver
-                except BaseException:
-                    await _rollback(conn, driver)
-                    raise
+                    continue
+                yield conn
                 return
 
     async def sync_clock(self) -> None:
@@ -127,6 +153,10 @@ class PostgresDatabase:
     async def close(self) -> None:
         """Close every connection."""
         await self._engine.dispose()
+
+
+async def _driver(conn: AsyncConnection) -> Any:
+    return (await conn.get_raw_connection()).driver_connection
 
 
 async def _rollback(conn: AsyncConnection, driver: Any) -> None:
