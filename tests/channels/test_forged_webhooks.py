@@ -112,7 +112,7 @@ async def prepare(gateway: Deployment, partner: Partner, plugin: str) -> tuple[S
     settings, app_settings = keys.others_account()
     other = await gateway.configured(plugin, settings, app_settings)
     url = url_of(gateway, plugin, row.id)
-    receipts = [item.request for item in keys.simulator._late]
+    receipts = list(keys.simulator._late)
     if "twilio" not in plugin:
         receipts = [replace(item, url=url) for item in receipts]
     signs = plugin in ("sms_twilio", "whatsapp_twilio")

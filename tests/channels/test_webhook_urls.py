@@ -311,7 +311,7 @@ async def test_sendgrids_neighbours_of_the_unknown_are_applied(gateway: Deployme
     simulator: Any = gateway.simulators["email_sendgrid"]
     request = {"channel": "EMAIL", "to": "late@simulator.example", "subject": "Hello", "htmlContent": "Hello"}
     answer = await gateway.send(partner.secret, request)
-    late = [orjson.loads(item.request.body) for item in simulator._late]
+    late = [orjson.loads(item.body) for item in simulator._late]
     known = [event for batch in late for event in batch]
     batch = simulator.batch([{"event": "levitated", "sg_event_id": "new"}, *known, {"nothing": 1}])
     assert (await post(gateway, batch)).status == 200

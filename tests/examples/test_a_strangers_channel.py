@@ -125,16 +125,19 @@ def test_without_its_wheel_the_channel_is_not_there(installed: Callable[..., Pat
     assert (without.stdout.strip(), with_it.stdout.strip()) == ("failed", "loaded")
 
 
-def test_the_wheel_keeps_the_contract(installed: Callable[..., Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("example", "plugin"), [("telegram", "telegram"), ("line_channel", "line")])
+def test_the_wheel_keeps_the_contract(
+    installed: Callable[..., Path], tmp_path: Path, example: str, plugin: str
+) -> None:
     """The author's contract test, run where the wheel is all there is of the plugin."""
-    contract = EXAMPLES / "telegram" / "tests" / "test_contract.py"
+    contract = EXAMPLES / example / "tests" / "test_contract.py"
     shutil.copy(contract, tmp_path)
     report = tmp_path / "report.json"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--waypost-report", str(report), contract.name],
-        env={**os.environ, "PYTHONPATH": str(installed("telegram"))},
+        env={**os.environ, "PYTHONPATH": str(installed(example))},
         cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
-    assert "telegram: gold" in done.stdout
+    assert f"{plugin}: gold" in done.stdout
     assert report.exists()

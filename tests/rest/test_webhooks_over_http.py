@@ -24,7 +24,7 @@ class Receipts:
     def __init__(self, gateway: Deployment, partner: Partner, message_id: str) -> None:
         self.gateway, self.partner, self.message_id = gateway, partner, message_id
         self.twilio: Any = gateway.simulators["sms_twilio"]
-        self.requests = [item.request for item in self.twilio._late]
+        self.requests = list(self.twilio._late)
 
     @property
     def delivered(self) -> WebhookRequest:

@@ -12,6 +12,7 @@ import pytest
 from waypost_server.scaffold import Blueprint, render
 
 BROKEN = Path(__file__).parent / "broken"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 OWN_MODULES = ("raises_at_import", "connects_at_import", "slow_at_import")
 
 
@@ -21,6 +22,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("site")
     render(Blueprint.of("acme_sms"), folder / "source")
     shutil.copytree(folder / "source" / "acme_sms", folder / "acme_sms")
+    shutil.copytree(EXAMPLES / "line_channel" / "waypost_line", folder / "waypost_line")
     for module in BROKEN.glob("*.py"):
         shutil.copy(module, folder / module.name)
     variants = re.findall(r"^(?:class \w+|([a-z_, \n]+)) = ", (BROKEN / "broken_channels.py").read_text(), re.MULTILINE)

@@ -85,6 +85,12 @@ FAULTS = {
     "trusts_shapes": "parse_fuzz",
     "ids_by_place": "parse_batch",
     "first_of_batch": "parse_batch",
+    "deaf": "listen_hears",
+    "hears_the_wrong_words": "listen_hears",
+    "never_lets_go": "listen_hears",
+    "thanks_first": "listen_keeps",
+    "shrugs": "listen_keeps",
+    "new_id_each_time": "listen_keeps",
     "forgets_correlation": "correlation_returns",
     "forgets_message": "receipts_find_message",
     "never_proves_reading": "receipts_tell",
@@ -108,6 +114,8 @@ FAULTS = {
 ALSO = {"silence_transient": "fault_reset", "retries_silence": "fault_reset"}
 #: Check → the variant that has what it looks at, where the good plugin has not.
 GOOD = {
+    "listen_hears": "listens",
+    "listen_keeps": "listens",
     "feature_templates": "lists_templates",
     "feature_replies": "replies",
     "feature_idempotent_send": "keyed",

@@ -1,24 +1,16 @@
-"""The frame of a provider's simulator: an aiohttp application that speaks the provider's wire format.
+"""What every simulator of a provider has: its account's settings, magic recipients and their outcomes, a journal.
 
-A plugin subclasses `Simulator`, adds the provider's routes, maps magic recipients to outcomes and signs its webhooks
-as the provider does. The frame keeps the journal, delivers webhooks (late, twice, out of order) and misbehaves on
-request: hang, drop the connection after accepting, answer garbage.
+A provider that is reached by HTTP is a `WebSimulator` (`waypost.plugin.web_simulator`). One with a transport of its own
+(SMPP, a line protocol) subclasses `Simulator` itself, and starts, stops and speaks as that provider does.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import enum
-import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
-
-import aiohttp
-from aiohttp import web
-
-from waypost.plugin.types import WebhookRequest
 
 
 class Outcome(enum.StrEnum):
@@ -66,7 +58,7 @@ ACCEPTING = frozenset(
     }
 )
 
-_RECEIPTS: dict[Outcome, tuple[str, ...]] = {
+_RECEIPTS: Mapping[Outcome, tuple[str, ...]] = {
     Outcome.ACCEPTED: (),
     Outcome.SENT: ("sent",),
     Outcome.READ: ("sent", "delivered", "read"),
@@ -89,46 +81,25 @@ class JournalEntry:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class _Delivery:
-    request: WebhookRequest
-    attempts: int = 0
-
-
 class Simulator:
-    """A provider on loopback. Subclasses fill `magic`, `routes`, `account_settings` and `address_of`.
+    """A provider with one account. Subclasses fill `magic` and `ordinary_recipient`, and give what raises below.
 
-    `webhook_url` is where webhooks go when the send itself does not say; `inbound_url` where inbound messages go
-    (the same, unless set). `delay` is the pause in seconds before each receipt. All that it accepted or refused is in
-    `journal`. `errors` holds every webhook that could not be delivered.
+    `base_url` is where it is reached once it was started. All that it accepted or refused is in `journal`. `errors`
+    holds whatever it could not tell the gateway.
     """
 
     #: Recipient → outcome, for this provider's kind of address.
-    magic: Mapping[str, Outcome] = {}
+    magic: Mapping[str, Outcome] = MappingProxyType({})
     #: An ordinary recipient, who gets everything delivered.
     ordinary_recipient: str = ""
-    webhook_retries = 3
 
     def __init__(self) -> None:
         self.base_url = ""
-        self.webhook_url = ""
-        self.inbound_url = ""
-        self.delay = 0.0
-        self.hang_seconds = 600.0
         self.journal: list[JournalEntry] = []
         self.errors: list[str] = []
-        self.random = random.Random(1)  # noqa: S311 - a seed, not a secret
         self._refused_once: set[str] = set()
-        self._late: list[_Delivery] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._session: aiohttp.ClientSession | None = None
-        self._runner: web.AppRunner | None = None
 
     # ---- what a subclass gives
-
-    def routes(self) -> Sequence[web.RouteDef]:
-        """The provider's endpoints."""
-        raise NotImplementedError(f"{type(self).__name__}.routes must return the provider's endpoints")
 
     def account_settings(self) -> dict[str, Any]:
         """Account settings for a gateway that speaks to this simulator; needs `base_url`."""
@@ -142,39 +113,22 @@ class Simulator:
         """The senders of that account."""
         return []
 
-    def inbound(self, text: str, sender: str | None = None) -> WebhookRequest:
-        """A signed delivery of an inbound text message, as the provider would send it to `inbound_url`."""
-        raise NotImplementedError(f"{type(self).__name__}.inbound must build a signed inbound message")
-
-    # ---- what the frame does
-
-    def app(self) -> web.Application:
-        """The provider as an aiohttp application."""
-        application = web.Application(client_max_size=64 << 20)
-        application.add_routes(list(self.routes()))
-        application.on_cleanup.append(self._cleanup)
-        return application
-
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
         """Listen on loopback and return the base URL."""
-        self._runner = web.AppRunner(self.app(), access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
-        await site.start()
-        bound = self._runner.addresses[0][1]
-        self.base_url = f"http://{host}:{bound}"
-        return self.base_url
+        raise NotImplementedError(f"{type(self).__name__}.start must listen on {host} and return the base URL")
 
     async def stop(self) -> None:
-        """Stop listening and drop what is still to be delivered."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        """Stop listening and drop what is still to be told."""
+        raise NotImplementedError(f"{type(self).__name__}.stop must end what start began")
 
     async def settle(self) -> None:
-        """Wait until every webhook on its way has been delivered or given up."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Wait until all that is on its way to the gateway has arrived or was given up."""
+
+    async def write(self, text: str, sender: str | None = None) -> None:
+        """Have somebody write this to the account; the ordinary recipient, unless said otherwise."""
+        raise NotImplementedError(f"nobody can write to {type(self).__name__}")
+
+    # ---- what the frame does
 
     def outcome_of(self, recipient: str) -> Outcome:
         """What this recipient makes the provider do this time."""
@@ -210,80 +164,3 @@ class Simulator:
     def receipts_for(self, outcome: Outcome) -> tuple[str, ...]:
         """The receipts an accepted message of this outcome gets, in the order of their delivery."""
         return _RECEIPTS.get(outcome, ("sent", "delivered"))
-
-    def deliver(self, *requests: WebhookRequest, outcome: Outcome = Outcome.DELIVERED) -> None:
-        """Send webhooks in this order, each after `delay`; hold them back for LATE_RECEIPTS."""
-        deliveries = [_Delivery(request) for request in requests]
-        if outcome is Outcome.LATE_RECEIPTS:
-            self._late.extend(deliveries)
-            return
-        self._spawn(deliveries)
-
-    async def deliver_now(self, *requests: WebhookRequest) -> None:
-        """Send webhooks in this order and wait for the answers."""
-        await self._deliver_all([_Delivery(request) for request in requests], delay=0.0)
-
-    def release_late_receipts(self) -> None:
-        """Let the held-back webhooks go."""
-        deliveries, self._late = self._late, []
-        self._spawn(deliveries)
-
-    async def misbehave(self, request: web.Request, outcome: Outcome) -> web.StreamResponse | None:
-        """Play the faults of the transport: HANG, ACCEPT_THEN_DROP and GARBAGE; None for any other outcome."""
-        if outcome is Outcome.HANG:
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(self.hang_seconds)
-        if outcome in (Outcome.HANG, Outcome.ACCEPT_THEN_DROP):
-            if request.transport is not None:
-                request.transport.close()
-            return web.Response(status=500)
-        if outcome is Outcome.GARBAGE:
-            return web.Response(status=200, body=b"\x00<html>nonsense", content_type="text/html")
-        return None
-
-    # ---- delivery
-
-    def _spawn(self, deliveries: list[_Delivery]) -> None:
-        if deliveries:
-            task = asyncio.get_running_loop().create_task(self._deliver_all(deliveries, self.delay))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _deliver_all(self, deliveries: Sequence[_Delivery], delay: float) -> None:
-        for delivery in deliveries:
-            if delay:
-                await asyncio.sleep(delay)
-            await self._deliver(delivery)
-
-    async def _deliver(self, delivery: _Delivery) -> None:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
-        request = delivery.request
-        problem = ""
-        for attempt in range(self.webhook_retries + 1):
-            if attempt:
-                await asyncio.sleep(0.05 * 2**attempt)
-            try:
-                async with self._session.request(
-                    request.method,
-                    request.url,
-                    data=request.body or None,
-                    headers=list(request.headers),
-                    timeout=aiohttp.ClientTimeout(total=15),
-                    allow_redirects=False,
-                ) as response:
-                    await response.read()
-                    if response.status < 300:
-                        return
-                    problem = f"{request.method} webhook answered {response.status}"
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                problem = f"{request.method} webhook failed: {type(error).__name__}"
-        self.errors.append(problem)
-
-    async def _cleanup(self, _: web.Application) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
-            self._session = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from waypost.testing.check import CHECKS
 from waypost.testing.checks.faults import FaultChecks
 from waypost.testing.checks.features import FeatureChecks
+from waypost.testing.checks.listening import ListeningChecks
 from waypost.testing.checks.loading import LoadingChecks
 from waypost.testing.checks.pricing import PricingChecks
 from waypost.testing.checks.receipts import ReceiptChecks
@@ -21,6 +22,7 @@ class ChannelContract(
     FaultChecks,
     VerificationChecks,
     ReceiptChecks,
+    ListeningChecks,
     FeatureChecks,
 ):
     """Everything that a channel plugin promises. Subclass it as `class TestContract(ChannelContract)` and set `plugin`.

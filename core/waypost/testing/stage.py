@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -14,6 +14,7 @@ import aiohttp
 from waypost.plugin.errors import ChannelError
 from waypost.plugin.simulator import Outcome, Simulator
 from waypost.plugin.types import Context, OutboundMessage, SendResult, WebhookContext, WebhookRequest
+from waypost.plugin.web_simulator import WebSimulator
 from waypost.testing.check import CheckFailed
 from waypost.testing.collector import Collector
 from waypost.testing.subject import Account, Subject
@@ -173,10 +174,9 @@ class Stage:
 
     def inbound(self) -> WebhookRequest | None:
         """A delivery of an inbound message; None where the provider brings none."""
-        try:
-            return self.simulator.inbound(INBOUND_TEXT)
-        except NotImplementedError:
-            return None
+        with suppress(NotImplementedError):
+            return self.simulator.inbound(INBOUND_TEXT) if isinstance(self.simulator, WebSimulator) else None
+        return None
 
 
 @asynccontextmanager
@@ -188,7 +188,8 @@ async def on_stage(subject: Subject, *, url: str | None = None, is_open: bool = 
         Collector(f"/webhooks/{subject.plugin}/{GATEWAY}", info.webhook_ack) as collector,
         new_session(patience) as http,
     ):
-        simulator.webhook_url = simulator.inbound_url = collector.url
+        if isinstance(simulator, WebSimulator):
+            simulator.webhook_url = simulator.inbound_url = collector.url
         base_url = url if url is not None else await simulator.start()
         try:
             account = subject.account_at(simulator, base_url)

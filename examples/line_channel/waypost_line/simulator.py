@@ -1,16 +1,14 @@
-"""The provider on loopback. It is no web server, so that of the frame only the journal and the outcomes are used."""
+"""The provider on loopback. It is no web server: it listens, breaks and speaks by itself."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiohttp import web
-from waypost.plugin import WebhookRequest
 from waypost.plugin.simulator import ACCEPTING, Outcome, Simulator
 
 from waypost_line.wire import LONGEST_LINE, ConnectionEndedError, Line
@@ -63,14 +61,6 @@ class LineSimulator(Simulator):
 
     # ---- what the frame asks for
 
-    def routes(self) -> Sequence[web.RouteDef]:
-        """There are none."""
-        return ()
-
-    def inbound(self, text: str, sender: str | None = None) -> WebhookRequest:
-        """There are no webhooks: see `says`."""
-        raise NotImplementedError("this provider has no webhooks; use `says`")
-
     def account_settings(self) -> dict[str, Any]:
         """The account's settings, towards this simulator."""
         return {"host": "127.0.0.1", "port": self._port, "token": self.token}
@@ -93,6 +83,10 @@ class LineSimulator(Simulator):
             await self.break_connections()
             await self._server.wait_closed()
             self._server = None
+
+    async def write(self, text: str, sender: str | None = None) -> None:
+        """Somebody writes to the account."""
+        await self.says(text, sender or self.ordinary_recipient)
 
     # ---- what tests do
 

@@ -12,7 +12,8 @@ from typing import Any
 import orjson
 from aiohttp import web
 from waypost.plugin import WebhookRequest
-from waypost.plugin.simulator import Outcome, Simulator
+from waypost.plugin.simulator import Outcome
+from waypost.plugin.web_simulator import WebSimulator
 
 from waypost_telegram.channel import SECRET_HEADER
 from waypost_telegram.payloads import CAPTION_LIMIT, TEXT_LIMIT
@@ -80,7 +81,7 @@ _MESSAGES: Mapping[str, tuple[str, ...]] = {
 _ACTIONS: Mapping[str, tuple[str, ...]] = {"sendChatAction": ("action",), "setMessageReaction": ("message_id",)}
 
 
-class TelegramSimulator(Simulator):
+class TelegramSimulator(WebSimulator):
     """A Bot API server with one bot. `actions` holds what was taken that is no message."""
 
     magic = MAGIC

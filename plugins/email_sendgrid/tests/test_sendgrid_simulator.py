@@ -496,8 +496,8 @@ from waypost_email_sendgrid.channel import email
 
 account = email.channel_info().account_settings.model_validate({simulator.account_settings()!r})
 ctx = WebhookContext(provider_app=NoSettings(), account=account, log=None, now=datetime.now(UTC))
-for request in ({forged!r}, {believed!r}):
-    verdict = asyncio.run(email.verify_webhook(ctx, request))
+for fields in ({dataclasses.asdict(forged)!r}, {dataclasses.asdict(believed)!r}):
+    verdict = asyncio.run(email.verify_webhook(ctx, WebhookRequest(**fields)))
     print(type(verdict).__name__, "werkzeug" in sys.modules, "waypost_email_sendgrid.inbound" in sys.modules)
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

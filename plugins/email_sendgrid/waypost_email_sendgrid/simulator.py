@@ -15,7 +15,8 @@ from urllib.parse import quote
 import orjson
 from aiohttp import web
 from waypost.plugin import WebhookRequest
-from waypost.plugin.simulator import ACCEPTING, Outcome, Simulator
+from waypost.plugin.simulator import ACCEPTING, Outcome
+from waypost.plugin.web_simulator import WebSimulator
 
 from waypost_email_sendgrid.simulator_rules import Problem, problem, problems_of
 from waypost_email_sendgrid.simulator_webhooks import (
@@ -86,7 +87,7 @@ MAGIC: Mapping[str, Outcome] = {
 }
 
 
-class SendGridSimulator(Simulator):
+class SendGridSimulator(WebSimulator):
     """SendGrid, as far as a gateway can tell."""
 
     magic = MAGIC

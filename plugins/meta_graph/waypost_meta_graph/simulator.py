@@ -13,7 +13,8 @@ from urllib.parse import urlencode
 from aiohttp import web
 from waypost.plugin import WebhookRequest
 from waypost.plugin.signatures import hmac_sign, same
-from waypost.plugin.simulator import ACCEPTING, Outcome, Simulator
+from waypost.plugin.simulator import ACCEPTING, Outcome
+from waypost.plugin.web_simulator import WebSimulator
 
 
 def meta_bytes(payload: Any) -> bytes:
@@ -75,7 +76,7 @@ class Sending:
     fields: Mapping[str, Any] | None = None
 
 
-class GraphSimulator(Simulator):
+class GraphSimulator(WebSimulator):
     """The Graph on loopback. A channel adds its routes, its magic recipients and its `refusals`."""
 
     #: What each refusing outcome is answered with.

@@ -16,6 +16,7 @@ from waypost.host.loader import load_channels
 from waypost.node import Node
 from waypost.operations import OperationError, Operator, call
 from waypost.plugin.simulator import Simulator
+from waypost.plugin.web_simulator import WebSimulator
 from waypost.vault import new_key
 
 from waypost_server.serve import answer, initialise, listen
@@ -129,7 +130,8 @@ class Stage:
             app=app,
             senders=senders,
         )
-        simulator.webhook_url = gateway["webhook_urls"][0]
+        if isinstance(simulator, WebSimulator):
+            simulator.webhook_url = gateway["webhook_urls"][0]
         for metered in await self.do("gateways.skus", gateway=name, to=simulator.ordinary_recipient):
             price = PRICES.get(metered["sku"], OTHER_PRICE)
             await self.do("rates.add", gateway=name, currency=CURRENCY, sku=metered["sku"], price=price)
@@ -146,7 +148,7 @@ class Stage:
         if "service_window" not in actor.plugin.info.features:
             return
         recipient = actor.simulator.ordinary_recipient
-        await actor.simulator.deliver_now(actor.simulator.inbound("Where is my order?", recipient))
+        await actor.simulator.write("Where is my order?", recipient)
         await self.node.inbox.drain()
 
 

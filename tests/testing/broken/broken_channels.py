@@ -63,6 +63,8 @@ from waypost.plugin import (
 from waypost.plugin.http import HttpReply, post, raise_for_status
 from waypost.plugin.http import request as put
 from waypost.plugin.signatures import hmac_matches, same
+from waypost_line.channel import LineChannel, event_of
+from waypost_line.wire import bind
 
 # ---- the good channel
 
@@ -764,6 +766,73 @@ first_of_batch, raises_on_unknown, trusts_shapes = FirstOfBatch(), RaisesOnUnkno
 never_proves_reading, mistakes_undelivered, recognizes_all = (
     NeverProvesReading(), MistakesUndelivered(), RecognizesAll()
 )  # fmt: skip
+
+
+# ---- listening: the example's channel that is not HTTP
+
+
+class Listens(LineChannel):
+    """Keeps the contract; a subclass breaks how it hears."""
+
+    @hookimpl
+    async def listen(self, ctx, emit):
+        account = ctx.account
+        connection = await bind(account.host, account.port, "receive", account.token.get_secret_value())
+        try:
+            while True:
+                said = await connection.hear()
+                await self.take(connection, said, emit)
+        finally:
+            await connection.close()
+
+    async def take(self, connection, said, emit):
+        await emit(self.event(said))
+        await connection.say("ACK", said[1])
+
+    def event(self, said):
+        return event_of(said)
+
+
+class Deaf(Listens):
+    async def take(self, connection, said, emit):
+        await connection.say("ACK", said[1])
+
+
+class HearsTheWrongWords(Listens):
+    def event(self, said):
+        return replace(event_of(said), content=Text(body="…"))
+
+
+class NeverLetsGo(Listens):
+    @hookimpl
+    async def listen(self, ctx, emit):
+        until = time.monotonic() + 8
+        while time.monotonic() < until:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait_for(super().listen(ctx, emit), until - time.monotonic())
+
+
+class ThanksFirst(Listens):
+    async def take(self, connection, said, emit):
+        await connection.say("ACK", said[1])
+        # The provider has heard it for sure.
+        await asyncio.sleep(0.1)
+        await emit(self.event(said))
+
+
+class Shrugs(Listens):
+    async def take(self, connection, said, emit):
+        with contextlib.suppress(Exception):
+            await super().take(connection, said, emit)
+
+
+class NewIdEachTime(Listens):
+    def event(self, said):
+        return replace(event_of(said), event_id=f"{random.random()}")
+
+
+listens, deaf, hears_the_wrong_words, never_lets_go = Listens(), Deaf(), HearsTheWrongWords(), NeverLetsGo()
+thanks_first, shrugs, new_id_each_time = ThanksFirst(), Shrugs(), NewIdEachTime()
 
 
 # ---- features

@@ -21,6 +21,7 @@ from waypost.plugin.errors import (
 )
 from waypost.plugin.simulator import ACCEPTING, Outcome, Simulator
 from waypost.plugin.types import OutboundMessage, SendResult
+from waypost.plugin.web_simulator import WebSimulator
 from waypost.testing.check import CheckFailed, check
 from waypost.testing.credentials import with_other_secrets
 from waypost.testing.fault_server import Fault, FaultServer
@@ -61,7 +62,7 @@ class SendingChecks(Subject):
 
     @check(
         "bronze",
-        "Implement `simulator`: return a new Simulator with routes, account_settings and an ordinary recipient.",
+        "Implement `simulator`: return a new WebSimulator (or Simulator) with settings and an ordinary recipient.",
     )
     async def test_simulator_there(self) -> None:
         """The plugin brings a simulator that is new each time and whose settings the plugin takes."""
@@ -70,6 +71,8 @@ class SendingChecks(Subject):
             raise CheckFailed("simulator() returned the same simulator twice")
         if not one.ordinary_recipient:
             raise CheckFailed("the simulator has no `ordinary_recipient`")
+        if self.channel.info.receives == "webhook" and not isinstance(one, WebSimulator):
+            raise CheckFailed("the simulator of a provider that tells by webhooks has to be a WebSimulator")
         async with on_stage(self):
             pass
 

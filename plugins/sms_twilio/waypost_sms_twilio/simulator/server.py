@@ -11,7 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from aiohttp import web
 from waypost.plugin import WebhookRequest
-from waypost.plugin.simulator import ACCEPTING, Outcome, Simulator
+from waypost.plugin.simulator import ACCEPTING, Outcome
+from waypost.plugin.web_simulator import WebSimulator
 
 from waypost_sms_twilio.addresses import WHATSAPP_PREFIX
 from waypost_sms_twilio.simulator.messages import API, Form, Message, page, selects
@@ -37,7 +38,7 @@ AUTH_TOKEN = "simulator-auth-token-0f3c"  # noqa: S105 - a simulator's, known to
 MOST_MESSAGES = 200_000
 
 
-class TwilioSimulator(Simulator):
+class TwilioSimulator(WebSimulator):
     """Twilio for SMS and MMS.
 
     `account_status` is what `Accounts` answers; anything but `active` refuses every message with 20005. `auth_token`
