@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from waypost.lifecycle.settlement import PricedLine
-from waypost.plugin.types import QuoteLine
+from waypost.plugin.types import Micros, QuoteLine
 from waypost.store.rates import Rate
 
 
@@ -52,3 +52,26 @@ class RateCard:
                 return line.sku
             priced.append(PricedLine(line.sku, line.quantity, line.charge_on, rate.price * line.quantity, rate.id))
         return tuple(priced)
+
+
+class Tariff:
+    """The unit prices of one card for the message being priced: what a plugin asks through `ctx.rates`.
+
+    One object serves a way for all its messages, which are priced one after the other.
+    """
+
+    __slots__ = ("_card", "_currency", "_destination", "_now")
+
+    def __init__(self, card: RateCard) -> None:
+        self._card = card
+        self._currency = self._destination = ""
+        self._now = 0
+
+    def turn_to(self, currency: str, destination: str, now: int) -> None:
+        """Answer for a message in this currency to this destination from here on."""
+        self._currency, self._destination, self._now = currency, destination, now
+
+    def __call__(self, sku: str) -> Micros | None:
+        """The price of one unit, in micros of the message's currency; None where the card has none."""
+        rate = self._card.find(self._currency, sku, self._destination, self._now)
+        return Micros(rate.price) if rate is not None else None

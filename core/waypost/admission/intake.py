@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import orjson
@@ -23,8 +22,7 @@ from waypost.ids import new_id
 from waypost.lifecycle.settlement import PricedLine
 from waypost.plugin.content import Content
 from waypost.plugin.errors import InvalidRecipient, Permanent
-from waypost.plugin.types import Address, Micros, OutboundMessage
-from waypost.rates import RateCard
+from waypost.plugin.types import Address, Context, OutboundMessage
 from waypost.refusals import (
     ChannelConfigNotFound,
     Refusal,
@@ -42,6 +40,9 @@ History = Mapping[tuple[str, str], int]
 #: The names of fields that may be told back; any other is the partner's own text.
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 
+
+#: How long the context of one pricing may serve the next, in microseconds.
+FRESH = SECOND // 10
 
 _NO_EXTRAS = '{"options":{},"reply_to":null,"validity":null}'
 
@@ -191,16 +192,11 @@ class Intake:
     def _price(
         self, way: Way, message: OutboundMessage, caller: Principal, destination: str, history: History, now: int
     ) -> tuple[PricedLine, ...] | Refusal:
-        card = way.card
-        if card is None:
+        card, tariff = way.card, way.tariff
+        if card is None or tariff is None:
             return ChannelConfigNotFound("The gateway has no rate card; ask the operator to add one.")
-        gateway_id = way.opened.gateway.id
-        ctx = self._accounts.context(
-            way.opened,
-            last_inbound_at=history.get((gateway_id, message.recipient[0].value)) if way.windowed else None,
-            history_since=history.get((gateway_id, SINCE)) if way.windowed else None,
-            rates=partial(_unit_price, card, caller.currency, destination, now),
-        )
+        tariff.turn_to(caller.currency, destination, now)
+        ctx = self._context(way, message.recipient[0].value, history, now)
         try:
             quote = way.opened.plugin.price(ctx, message)
         except Permanent as error:
@@ -214,6 +210,20 @@ class Intake:
                 " ask the operator to add a rate."
             )
         return priced
+
+    def _context(self, way: Way, address: str, history: History, now: int) -> Context:
+        """What the plugin gets while it prices; made anew only where it says something new."""
+        if way.windowed:
+            gateway_id = way.opened.gateway.id
+            return self._accounts.context(
+                way.opened,
+                last_inbound_at=history.get((gateway_id, address)),
+                history_since=history.get((gateway_id, SINCE)),
+                rates=way.tariff,
+            )
+        if way.ctx is None or not 0 <= now - way.ctx_at < FRESH:
+            way.ctx, way.ctx_at = self._accounts.context(way.opened, rates=way.tariff), now
+        return way.ctx
 
 
 @dataclass(slots=True)
@@ -240,11 +250,6 @@ def _extras(request: SendRequest) -> str:
         return _NO_EXTRAS
     extras = {"options": dict(request.options), "reply_to": request.reply_to, "validity": request.validity}
     return orjson.dumps(extras).decode()
-
-
-def _unit_price(card: RateCard, currency: str, destination: str, now: int, sku: str) -> Micros | None:
-    rate = card.find(currency, sku, destination, now)
-    return Micros(rate.price) if rate is not None else None
 
 
 def _content(ways: Sequence[Way], fields: Mapping[str, Any]) -> Content:

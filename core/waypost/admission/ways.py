@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from waypost.host.accounts import Accounts, CredentialsUnusableError, OpenAccount
 from waypost.host.dispatch import ChannelPlugin
-from waypost.rates import RateCard
+from waypost.plugin.types import Context
+from waypost.rates import RateCard, Tariff
 from waypost.refusals import ChannelConfigNotFound, ChannelCredentialsNotFound, Unavailable, ValidationFailed
 from waypost.routing import Directory
 from waypost.store.gateways import Gateway
@@ -27,6 +28,10 @@ class Way:
     card: RateCard | None
     sender: str | None
     windowed: bool
+    tariff: Tariff | None
+    #: The context for pricing that was made last, and when.
+    ctx: Context | None = None
+    ctx_at: int = 0
 
 
 @dataclass(slots=True)
@@ -115,7 +120,8 @@ class Ways:
                 continue
             sender = route.sender or (gateway.senders[0] if gateway.senders else None)
             windowed = WINDOW_FEATURE in opened.plugin.info.features
-            ways.append(Way(opened, directory.cards.get(gateway.id), sender, windowed))
+            card = directory.cards.get(gateway.id)
+            ways.append(Way(opened, card, sender, windowed, Tariff(card) if card is not None else None))
         if problem is not None and not ways:
             raise ChannelCredentialsNotFound from problem
         return RouteWays(route.prefix, tuple(ways), away=bool(gateways) and not here)

@@ -56,7 +56,7 @@ _OF_SERVICES = ("send_at", "shorten_urls")
 
 def parameters(ctx: Context, account: TwilioSettings, message: OutboundMessage, *, whatsapp: bool) -> dict[str, Any]:
     """The whole request for one message; raises `Permanent` for what Twilio could not express."""
-    options = _options(message.options)
+    options = _options(message.options) if message.options else {}
     _check_schedule(ctx, account, options)
     fields = {
         "to": recipient(message, whatsapp=whatsapp),
@@ -99,7 +99,7 @@ def _sender(
     service = account.messaging_service_sid
     if sender and _SERVICE_SID.fullmatch(sender):
         service, sender = sender, None
-    if any(name in options for name in _OF_SERVICES):
+    if options and any(name in options for name in _OF_SERVICES):
         if not service:
             raise Misconfigured("Scheduling and short links need a Messaging Service.")
     elif sender:
