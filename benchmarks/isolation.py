@@ -57,7 +57,7 @@ from waypost.plugin import *
 numbers, eaten = itertools.count(), []
 class S(Settings): pass
 @hookimpl
-def channel_info(): return ChannelInfo(channel="SMS", title="Bench", api="0.1", account_settings=S,
+def channel_info(): return ChannelInfo(channel="SMS", title="Bench", api="1.0", account_settings=S,
     address_kinds=("e164",), content_kinds=frozenset({{"text"}}), receives="none")
 @hookimpl
 async def send(ctx, message):

@@ -56,7 +56,14 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterable[object]
         del sys.modules[name]
 
 
-def good(api: str = "0.1", receives: str = "none") -> str:
+#: A hook of another version of the API.
+SPLIT = """
+@hookimpl
+def split(message): return [message]
+"""
+
+
+def good(api: str = "1.0", receives: str = "none") -> str:
     return GOOD.format(api=api, receives=receives)
 
 
@@ -109,10 +116,18 @@ def test_what_is_not_enabled_is_never_imported(install: object) -> None:
         (good().replace("@hookimpl\ndef price", "def price"), "failed", "price"),
         (good().replace('title="T", ', ""), "failed", "TypeError"),
         (good().replace("return ChannelInfo", "return dict"), "failed", "ChannelInfo"),
+        (good().replace("account_settings=S", "account_settings=dict"), "failed", "waypost.plugin.Settings"),
+        (good().replace("receives=", "content_models=(S,), receives="), "failed", "subclasses of Content"),
+        (good().replace("receives=", "content_models=(Text,), receives="), "failed", "vendor.kind"),
+        (good().replace("def channel_info()", "def channel_info(mood)"), "failed", "mood"),
         (good(receives="webhook"), "failed", "parse_event, verify_webhook"),
         (good(receives="listen"), "failed", "listen"),
-        (good(api="1.0"), "incompatible", "1.0"),
-        (good(api="0.9"), "incompatible", "0.9"),
+        (good(api="0.1"), "incompatible", "made for plugin API 0.1 and this is 1.0, another major version"),
+        (good(api="2.0"), "incompatible", "another major version; install a release of it that is made for 1.x"),
+        (good(api="1.9"), "incompatible", "needs plugin API 1.9 and this is 1.0; install a newer Waypost"),
+        (good(api="0.1") + SPLIT, "incompatible", "0.1"),
+        (good(api="1.9") + SPLIT, "incompatible", "1.9"),
+        (good() + SPLIT, "failed", "split"),
         (good(api="new"), "failed", "'new'"),
     ],
     ids=lambda value: None if "\n" in str(value) else str(value)[:30] or "empty",
@@ -130,6 +145,14 @@ def test_another_generation_of_the_api_is_incompatible(install: object) -> None:
     record = load("t_future")["t_future"]
     assert record.state == "incompatible"
     assert "waypost.channels.v9" in record.reason
+
+
+def test_an_id_in_two_generations_is_loaded_from_the_one_that_is_known(install: object) -> None:
+    install("acme", group="waypost.channels.v9", t_both="raise SystemExit")  # type: ignore[operator]
+    install("acme-too", t_both=good())  # type: ignore[operator]
+    record = load("t_both")["t_both"]
+    assert (record.state, record.distribution) == ("loaded", "acme-too")
+    assert "acme_t_both" not in sys.modules
 
 
 def test_a_name_that_two_distributions_claim_is_refused_to_both(install: object) -> None:

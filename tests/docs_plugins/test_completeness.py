@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,16 @@ def test_the_version_is_said_in_one_place(guide: dict[str, str]) -> None:
     assert f"The version of the plugin API is **{version}**" in guide["versioning.md"]
     for page, text in guide.items():
         assert f'api="{version}"' not in text, f"{page} says which version it is; versioning.md does"
+
+
+def test_deprecations_are_dated(guide: dict[str, str]) -> None:
+    """Whatever goes is announced a year before, by days of the calendar."""
+    calendar = section(guide["versioning.md"], "Deprecation calendar")
+    found = re.findall(r"^\|.*\|$", calendar, re.MULTILINE)
+    rows = [[cell.strip() for cell in row.strip("| ").split("|")] for row in found]
+    assert rows[0][-2:] == ["announced", "goes not before"]
+    for what, *_, announced, gone in (row for row in rows[2:] if row[0] != "–"):
+        assert date.fromisoformat(gone) >= date.fromisoformat(announced) + timedelta(days=365), what
 
 
 def test_no_link_is_broken(guide: dict[str, str]) -> None:

@@ -16,7 +16,7 @@ GOOD = """
 from waypost.plugin import *
 class S(Settings): pass
 @hookimpl
-def channel_info(): return ChannelInfo(channel="SMS", title="T", api="0.1", account_settings=S,
+def channel_info(): return ChannelInfo(channel="SMS", title="T", api="1.0", account_settings=S,
     address_kinds=("e164",), content_kinds=frozenset({"text"}), receives="none")
 @hookimpl
 async def send(ctx, message): return SendResult()

@@ -150,7 +150,7 @@ class FakeChannel:
         facts: dict[str, Any] = {
             "channel": self.channel,
             "title": "Fake",
-            "api": "0.1",
+            "api": "1.0",
             "account_settings": FakeSettings,
             "address_kinds": ("e164",),
             "content_kinds": frozenset({"text"}),

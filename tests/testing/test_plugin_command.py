@@ -75,7 +75,7 @@ def test_check_says_why_a_plugin_does_not_load_and_nothing_more(installed: Path,
     lines = [line for line in done.stdout.splitlines() if line]
     assert lines[0] == "wrong_api: no grade (0 passed, 1 failed)"
     assert lines[1].startswith("plugin_loads [bronze]: Mend what the loader says")
-    assert "it needs plugin API 9.0" in lines[2]
+    assert "made for plugin API 9.0" in lines[2]
     assert lines[3].endswith("checks did not run.")
 
 

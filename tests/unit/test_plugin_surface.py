@@ -14,12 +14,16 @@ import dataclasses
 import difflib
 import importlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 from plugin_surface import PINNED, modules, names, surface
 from waypost.plugin import Content, Unknown
 from waypost.plugin.content import STANDARD_CONTENT
+from waypost.plugin.spec import ChannelSpec
+
+ROOT = Path(__file__).parents[2]
 
 #: What may be made without naming its fields, and which of them come first. Everything else takes keywords only, so
 #: that a field can be added anywhere.
@@ -103,3 +107,18 @@ def test_every_kind_that_a_model_takes_can_be_sent_and_no_other() -> None:
         for kind in get_args(model.model_fields["kind"].annotation)
     }
     assert kinds == STANDARD_CONTENT
+
+
+@pytest.mark.parametrize("hook", sorted(name for name in vars(ChannelSpec) if not name.startswith("_")))
+def test_every_hook_is_called(hook: str) -> None:
+    """What is declared and that nobody calls is a promise with nothing behind it."""
+    callers = [
+        source
+        for folder in (ROOT / "core" / "waypost", ROOT / "server" / "waypost_server")
+        for source in folder.rglob("*.py")
+        if not source.is_relative_to(ROOT / "core" / "waypost" / "plugin")
+        and not source.is_relative_to(ROOT / "core" / "waypost" / "testing")
+        and source.name != "dispatch.py"
+        and f".{hook}(" in source.read_text(encoding="utf-8")
+    ]
+    assert callers

@@ -17,6 +17,8 @@ from typing import Any, Literal
 import pluggy
 
 from waypost.host.dispatch import ChannelPlugin
+from waypost.plugin.content import Content
+from waypost.plugin.settings import Settings
 from waypost.plugin.spec import API_VERSION, CHANNELS_GROUP, REQUIRED_HOOKS, WEBHOOK_HOOKS, ChannelSpec
 from waypost.plugin.types import ChannelInfo
 
@@ -132,6 +134,9 @@ def inspect_plugin(name: str, implementation: object) -> ChannelPlugin:
     manager = pluggy.PluginManager("waypost")
     manager.add_hookspecs(ChannelSpec)
     _check_colours(name, implementation)
+    info = _asked(implementation)
+    if isinstance(info, ChannelInfo):
+        _check_api(name, info)
     try:
         manager.register(implementation, name)
         manager.check_pending()
@@ -145,10 +150,12 @@ def inspect_plugin(name: str, implementation: object) -> ChannelPlugin:
     missing = REQUIRED_HOOKS - hooks
     if missing:
         raise PluginRefusedError(f"{name} lacks the hook {', '.join(sorted(missing))}; implement it with @hookimpl")
-    info = manager.hook.channel_info()
+    if info is None:
+        info = manager.hook.channel_info()
     if not isinstance(info, ChannelInfo):
         raise PluginRefusedError(f"{name}: channel_info must return a ChannelInfo, not {type(info).__name__}")
     _check_api(name, info)
+    _check_types(name, info)
     if info.receives == "webhook" and (missing := WEBHOOK_HOOKS - hooks):
         raise PluginRefusedError(
             f"{name} receives webhooks and lacks {', '.join(sorted(missing))}; implement it or set receives='none'"
@@ -156,6 +163,14 @@ def inspect_plugin(name: str, implementation: object) -> ChannelPlugin:
     if info.receives == "listen" and "listen" not in hooks:
         raise PluginRefusedError(f"{name} says that it listens and lacks the hook listen; implement it")
     return ChannelPlugin(name, info, manager, hooks)
+
+
+def _asked(implementation: object) -> object:
+    """What `channel_info` answers. It is asked before the other hooks are looked at: they may be another version's."""
+    ask = getattr(implementation, "channel_info", None)
+    if not callable(ask) or getattr(ask, "waypost_impl", None) is None or inspect.signature(ask).parameters:
+        return None  # registering it says what is wrong
+    return ask()
 
 
 def _check_colours(name: str, implementation: object) -> None:
@@ -184,10 +199,34 @@ def _check_api(name: str, info: ChannelInfo) -> None:
     try:
         major, minor = (int(part) for part in info.api.split("."))
     except ValueError as error:
-        raise PluginRefusedError(f'{name}: channel_info().api must be like "0.1", not {info.api!r}') from error
-    if major != API_VERSION[0] or minor > API_VERSION[1]:
-        ours = ".".join(map(str, API_VERSION))
-        raise _IncompatibleError(f"it needs plugin API {info.api}; this is {ours}")
+        raise PluginRefusedError(f'{name}: channel_info().api must be like "1.0", not {info.api!r}') from error
+    ours = ".".join(map(str, API_VERSION))
+    if major != API_VERSION[0]:
+        raise _IncompatibleError(
+            f"it is made for plugin API {info.api} and this is {ours}, another major version; "
+            f"install a release of it that is made for {API_VERSION[0]}.x"
+        )
+    if minor > API_VERSION[1]:
+        raise _IncompatibleError(f"it needs plugin API {info.api} and this is {ours}; install a newer Waypost")
+
+
+def _check_types(name: str, info: ChannelInfo) -> None:
+    """Hold the models to what they are used as."""
+    for scope in ("account_settings", "provider_app_settings"):
+        if not _derives(getattr(info, scope), Settings):
+            raise PluginRefusedError(f"{name}: channel_info().{scope} must be a subclass of waypost.plugin.Settings")
+    for model in info.content_models:
+        if not _derives(model, Content):
+            raise PluginRefusedError(f"{name}: channel_info().content_models must be subclasses of Content")
+        kind = model.model_fields["kind"].default
+        if not isinstance(kind, str) or "." not in kind:
+            raise PluginRefusedError(
+                f'{name}: the kind of {model.__name__} must be its own, by default: kind: Literal["vendor.kind"] = …'
+            )
+
+
+def _derives(given: object, wanted: type) -> bool:
+    return isinstance(given, type) and issubclass(given, wanted)
 
 
 def _distribution(entry_point: metadata.EntryPoint) -> tuple[str, str]:

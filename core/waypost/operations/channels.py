@@ -24,6 +24,7 @@ def shown(record: PluginRecord) -> dict[str, Any]:
         "title": info.title if info else None,
         "distribution": record.distribution,
         "version": record.version,
+        "api": info.api if info else None,
         "state": record.state,
         "reason": record.reason,
         "hooks": sorted(record.hooks),

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from waypost.plugin.simulator import Simulator
 
 #: The plugin API's version. A plugin names the lowest it needs; the same major and no higher minor is loaded.
-API_VERSION = (0, 1)
+API_VERSION = (1, 0)
 #: The entry-point group of channel plugins: one group per major version.
 CHANNELS_GROUP = "waypost.channels.v1"
 #: The entry-point group of cross-cutting plugins.

@@ -257,7 +257,7 @@ class Limits:
 class ChannelInfo:
     """What a plugin is and can do. Its id is its entry-point name.
 
-    `channel` is what partners name (`SMS`); `api` the lowest plugin API needed ("0.1"); `address_kinds` what it can
+    `channel` is what partners name (`SMS`); `api` the lowest plugin API needed ("1.0"); `address_kinds` what it can
     send to, preferred first; `content_models` the plugin's own content kinds; `features` are open strings, of which
     the core knows `service_window` (wants `ctx.last_inbound_at`) and `watermarks` (its receipts may cover everything
     sent to a recipient until then); others, such as `correlation` or `templates`, are for people and the contract kit.

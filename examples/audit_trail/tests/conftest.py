@@ -41,7 +41,7 @@ class Channel:
     @hookimpl
     def channel_info(self) -> ChannelInfo:
         return ChannelInfo(
-            channel="SMS", title="Fake", api="0.1", account_settings=NoSettings, address_kinds=("e164",),
+            channel="SMS", title="Fake", api="1.0", account_settings=NoSettings, address_kinds=("e164",),
             content_kinds=frozenset({"text"}), receives="none", send_timeout=0.2,
         )  # fmt: skip
 

@@ -49,7 +49,7 @@ class LineAccount(Settings):
 INFO = ChannelInfo(
     channel="LINES",
     title="Lines over TCP (an example)",
-    api="0.1",
+    api="1.0",
     account_settings=LineAccount,
     address_kinds=("line_number",),
     content_kinds=frozenset({"text"}),

@@ -59,7 +59,7 @@ class EmailChannel:
         return ChannelInfo(
             channel="EMAIL",
             title="Email (SendGrid)",
-            api="0.1",
+            api="1.0",
             account_settings=SendGridAccount,
             address_kinds=(addresses.KIND,),
             content_kinds=frozenset(_EXAMPLES),

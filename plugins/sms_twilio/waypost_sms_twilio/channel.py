@@ -224,7 +224,7 @@ _FEATURES = frozenset({"correlation", "lookup", "templates"})
 
 def _common() -> dict[str, Any]:
     return {
-        "api": "0.1",
+        "api": "1.0",
         "account_settings": TwilioSettings,
         "features": _FEATURES,
         "limits": Limits(text_length=payloads.LONGEST_BODY),

@@ -52,7 +52,7 @@ class WhatsApp:
         return ChannelInfo(
             channel="WHATSAPP",
             title="WhatsApp (Meta Cloud API)",
-            api="0.1",
+            api="1.0",
             account_settings=WhatsAppSettings,
             provider_app_settings=MetaAppSettings,
             address_kinds=(addresses.E164, addresses.USER_ID),

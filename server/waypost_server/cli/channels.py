@@ -23,6 +23,7 @@ def list_all(*, as_json: Json = False) -> None:
             "channel": "channel",
             "state": "state",
             "version": lambda row: f"{row['distribution']} {row['version']}",
+            "api": "api",
             "last receipt": "last_receipt",
             "features": "features",
             "grade": "grade",
