@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from documented import PLUGINS, account, documented
-from mutation import Mutator
+from mutation import STRANGE, Mutator
 from waypost.clock import from_datetime
 from waypost.event_codec import dump, load_delivery_update, storable
 from waypost.host.loader import load_channels
@@ -101,6 +101,15 @@ def test_no_delivery_breaks_a_parser_or_holds_it_up(parser: str, capsys: pytest.
             sys.stdout.write(f"\n{parser}: {told}\n")
     assert found > PAYLOADS // 2  # they are strange, but not all rubbish
     assert slowest < LONGEST, culprit[:3000]
+
+
+def test_mutations_leave_their_material_as_it_was() -> None:
+    """Else payloads grow with every one that was made, and the same seed does not make the same ones."""
+    mutator, before = Mutator(_seeds("whatsapp"), SEED), repr(STRANGE)
+    made = [mutator.mutated() for _ in range(5000)]
+    assert repr(STRANGE) == before
+    again = Mutator(_seeds("whatsapp"), SEED)
+    assert made == [again.mutated() for _ in range(5000)]
 
 
 def _parsed(plugin: Any, ctx: WebhookContext, request: WebhookRequest) -> tuple[float, list[Any]]:

@@ -60,7 +60,7 @@ class Mutator:
         """Change one node."""
         places = list(_places(document))
         if not places:
-            return self._random.choice(STRANGE)
+            return deepcopy(self._random.choice(STRANGE))  # it is changed in its turn
         holder, key = self._random.choice(places)
         self._random.choice((self._replace, self._replace, self._delete, self._double, self._deepen, self._swap))(
             holder, key, places
