@@ -60,7 +60,7 @@ def admit(conn: Connection, candidates: Sequence[Candidate]) -> list[Verdict]:
 
 
 def admit_at_once(conn: Connection, candidates: Sequence[Candidate]) -> list[Verdict] | None:
-    """Admit all of them in one statement, on PostgreSQL; None where that cannot be done, with nothing written."""
+    """Admit all of them in one statement; None where that cannot be done, with nothing written."""
     if any(item.idempotency_key is not None for item in candidates):
         return None
     done = admissions.write_at_once(

@@ -1,20 +1,23 @@
 """What the admitting transaction asks and writes: one question and one write for a whole batch.
 
-On PostgreSQL a batch of which nobody is to be refused takes one statement, which is its own transaction: the round
-trips of a transaction with several cost more than the work that is done in them.
+A batch of which nobody is to be refused takes one statement, which is its own transaction. On PostgreSQL the round
+trips of a transaction with several cost more than the work that is done in them; on SQLite the writer's thread waits
+for the interpreter lock at each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache
+from typing import Any
 
 import orjson
 from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
 
 from waypost.credit import Move
 from waypost.store import ledger, messages, steps
-from waypost.store.bulk import as_json, pg_insert
+from waypost.store.bulk import Insertion, as_json, lite_insert, pg_insert
 from waypost.store.driver import is_postgres, run
 from waypost.store.keys import STANDING, Standing
 from waypost.store.ledger import BALANCE, Balance
@@ -23,14 +26,14 @@ from waypost.store.steps import Step
 
 _KEYS = "FROM api_key k LEFT JOIN app a ON a.id = k.app_id LEFT JOIN organization o ON o.id = a.org_id"
 #: The lock is taken in the order of ids, as everywhere, and what it read is what it holds.
-_POSTGRES = f"""
+_LOCK_POSTGRES = f"""
     WITH locked AS MATERIALIZED (
         SELECT {BALANCE} FROM balance b WHERE b.org_id = ANY($2::text[]) ORDER BY b.org_id FOR UPDATE
     )
     SELECT {STANDING}, {BALANCE} {_KEYS} LEFT JOIN locked b ON b.org_id = o.id WHERE k.id = ANY($1::text[])
 """
 #: As one value, because the writer's thread gives the interpreter lock away at every row.
-_SQLITE = f"""
+_LOCK_SQLITE = f"""
     SELECT json_group_array(json_array({STANDING}, {BALANCE})) {_KEYS} LEFT JOIN balance b ON b.org_id = o.id
     WHERE k.id IN (SELECT value FROM json_each(?1))
 """
@@ -42,9 +45,9 @@ def lock(
 ) -> tuple[dict[str, Standing], dict[str, Balance]]:
     """How the keys stand, by key id, and the balances of their organizations, kept from everybody else."""
     if is_postgres(conn):
-        rows = run(conn, _POSTGRES, (sorted(set(key_ids)), sorted(set(org_ids))))
+        rows = run(conn, _LOCK_POSTGRES, (sorted(set(key_ids)), sorted(set(org_ids))))
     else:
-        rows = orjson.loads(run(conn, _SQLITE, (orjson.dumps(list(set(key_ids))).decode(),))[0][0])
+        rows = orjson.loads(run(conn, _LOCK_SQLITE, (orjson.dumps(list(set(key_ids))).decode(),))[0][0])
     standings: dict[str, Standing] = {}
     balances: dict[str, Balance] = {}
     for row in rows:
@@ -73,7 +76,7 @@ def write_at_once(
     new_steps: Sequence[Step],
     holds: Sequence[Move],
 ) -> bool:
-    """Store all of it on PostgreSQL in one statement; or nothing, and say False, unless all may be admitted.
+    """Store all of it in one statement; or nothing, and say False, unless all may be admitted.
 
     All may if every key, app and organization is good at the last message's creation and all credit suffices.
     """
@@ -81,30 +84,48 @@ def write_at_once(
     for hold in holds:
         wanted[hold.org_id] += hold.amount
     keys = list(set(key_ids))
-    insertions = (messages.insertion(new_messages), steps.insertion(new_steps), ledger.insertion(holds))
-    parameters = [
-        keys,
-        len(keys),
-        max(item.created_at for item in new_messages),
-        list(wanted),
-        as_json(list(wanted.items())),
-        *(as_json(item.rows) for item in insertions),
-    ]
-    return bool(run(conn, _at_once(), parameters)[0][0])
+    at = max(item.created_at for item in new_messages)
+    rows = [as_json(item.rows) for item in _insertions(new_messages, new_steps, holds)]
+    if is_postgres(conn):
+        spent = as_json(list(wanted.items()))
+        return bool(run(conn, _postgres_at_once(), (keys, len(keys), at, list(wanted), spent, *rows))[0][0])
+    values = (orjson.dumps(keys).decode(), len(keys), at, as_json(sorted(wanted.items())), *rows)
+    try:
+        run(conn, "INSERT INTO admission VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)", values)
+    except IntegrityError as error:
+        if _REFUSED not in str(error.orig):
+            raise
+        return False
+    return True
 
 
-_AT_ONCE = """
+def prepare_sqlite(connection: Any) -> None:
+    """Give a SQLite connection the view `admission`; what is put into it is admitted, or refused as a whole."""
+    columns = ", ".join(f"NULL AS {name}" for name in _ADMISSION)
+    connection.execute(f"CREATE TEMP VIEW admission AS SELECT {columns}")
+    connection.execute(_sqlite_at_once())
+
+
+def _insertions(
+    new_messages: Sequence[Message], new_steps: Sequence[Step], holds: Sequence[Move]
+) -> tuple[Insertion, ...]:
+    return messages.insertion(new_messages), steps.insertion(new_steps), ledger.insertion(holds)
+
+
+_GOOD_KEYS = """
+    SELECT count(*) FROM api_key k JOIN app a ON a.id = k.app_id JOIN organization o ON o.id = a.org_id
+    WHERE {chosen} AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > {at})
+        AND a.status = 'active' AND o.status = 'active'
+"""
+
+_POSTGRES_AT_ONCE = """
     WITH locked AS MATERIALIZED (
         SELECT org_id, available + credit_limit AS spendable FROM balance
         WHERE org_id = ANY($4::text[]) ORDER BY org_id FOR UPDATE
     ), wanted AS MATERIALIZED (
         SELECT r ->> 0 AS org_id, (r ->> 1)::bigint AS amount FROM jsonb_array_elements($5::text::jsonb) AS r
     ), verdict AS MATERIALIZED (
-        SELECT (
-            SELECT count(*) FROM api_key k JOIN app a ON a.id = k.app_id JOIN organization o ON o.id = a.org_id
-            WHERE k.id = ANY($1::text[]) AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > $3)
-                AND a.status = 'active' AND o.status = 'active'
-        ) = $2::bigint AND NOT EXISTS (
+        SELECT ({good_keys}) = $2::bigint AND NOT EXISTS (
             SELECT FROM wanted w LEFT JOIN locked l ON l.org_id = w.org_id
             WHERE l.org_id IS NULL OR l.spendable < w.amount
         ) AS good
@@ -117,10 +138,35 @@ _AT_ONCE = """
 
 
 @cache
-def _at_once() -> str:
-    insertions = (messages.insertion(()), steps.insertion(()), ledger.insertion(()))
+def _postgres_at_once() -> str:
     writes = ", ".join(
         f"i{number} AS ({pg_insert(item.table, item.columns, number)} WHERE (SELECT good FROM verdict))"
-        for number, item in enumerate(insertions, 6)
+        for number, item in enumerate(_insertions((), (), ()), 6)
     )
-    return _AT_ONCE.format(writes=writes)
+    good_keys = _GOOD_KEYS.format(chosen="k.id = ANY($1::text[])", at="$3")
+    return _POSTGRES_AT_ONCE.format(good_keys=good_keys, writes=writes)
+
+
+_ADMISSION = ("keys", "key_count", "at", "wanted", "messages", "steps", "holds")
+_REFUSED = "not all of them can be admitted"
+_SQLITE_AT_ONCE = """
+    CREATE TEMP TRIGGER admit INSTEAD OF INSERT ON admission BEGIN
+        SELECT RAISE(ABORT, '{refused}') WHERE ({good_keys}) <> NEW.key_count OR EXISTS (
+            SELECT 1 FROM json_each(NEW.wanted) w LEFT JOIN balance b ON b.org_id = w.value ->> 0
+            WHERE b.org_id IS NULL OR b.available + b.credit_limit < w.value ->> 1
+        );
+        {writes};
+        UPDATE balance SET available = available - w.amount, held = held + w.amount
+        FROM (SELECT value ->> 0 AS org_id, value ->> 1 AS amount FROM json_each(NEW.wanted)) AS w
+        WHERE balance.org_id = w.org_id AND w.amount > 0;
+    END
+"""
+
+
+def _sqlite_at_once() -> str:
+    sources = zip(_insertions((), (), ()), ("messages", "steps", "holds"), strict=True)
+    return _SQLITE_AT_ONCE.format(
+        refused=_REFUSED,
+        good_keys=_GOOD_KEYS.format(chosen="k.id IN (SELECT value FROM json_each(NEW.keys))", at="NEW.at"),
+        writes="; ".join(lite_insert(item.table, item.columns, f"NEW.{source}") for item, source in sources),
+    )

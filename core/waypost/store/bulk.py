@@ -1,12 +1,14 @@
-"""Many rows in one statement, on both databases.
+"""Many rows in one statement, on both databases: the rows go over as one JSON text.
 
-PostgreSQL takes the rows as one JSON text (an array per column costs our side twice as much), SQLite many rows of
-values. Keys are looked up with `= ANY(array)` on PostgreSQL: a join tempts its planner into sequential scans.
+On PostgreSQL an array per column would cost our side twice as much. On SQLite bound values would be cheaper to read,
+but at each statement the writer's thread gives up the interpreter lock and waits for it again, which under load takes
+far longer than reading JSON does; so one statement takes as many rows as there are. Keys are looked up with
+`= ANY(array)` on PostgreSQL: a join tempts its planner into sequential scans.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,8 +19,6 @@ from sqlalchemy import BigInteger, Boolean, Connection, Integer, Table
 from waypost.store.driver import is_postgres, run
 
 Row = Sequence[Any]
-#: Rows in one statement on SQLite; a power of two.
-_LARGEST = 64
 
 
 def in_keys(conn: Connection, column: str, parameter: str) -> str:
@@ -66,10 +66,9 @@ def insert_together(conn: Connection, insertions: Sequence[Insertion], update: U
     updates = [update] if update is not None and update.rows else []
     if not is_postgres(conn):
         for item in given:
-            for chunk in _chunks(item.rows):
-                run(conn, _lite_values(item.table, item.columns, len(chunk)), _flat(chunk))
+            run(conn, lite_insert(item.table, item.columns), (as_json(item.rows),))
         for change in updates:
-            update_many(conn, change.table, where=change.where, values=change.values, rows=change.rows)
+            run(conn, _lite_update(change.table, change.where, change.values), (as_json(change.rows),))
         return
     if given or updates:
         parameters: list[Any] = [as_json(item.rows) for item in given]
@@ -88,10 +87,7 @@ def insert_new(conn: Connection, table: Table, columns: tuple[str, ...], rows: S
         return []
     if is_postgres(conn):
         return [tuple(row) for row in run(conn, _pg_new(table, columns), (as_json(rows),))]
-    inserted: list[tuple[Any, ...]] = []
-    for chunk in _chunks(rows):
-        inserted += (tuple(row) for row in run(conn, _lite_new(table, columns, len(chunk)), _flat(chunk)))
-    return inserted
+    return [tuple(row) for row in run(conn, _lite_new(table, columns), (as_json(rows),))]
 
 
 def update_many(
@@ -109,31 +105,10 @@ def update_many(
     if not rows:
         return []
     if is_postgres(conn):
-        statement = f"{_pg_update(table, where, values, 1)} RETURNING {_returned(where)}"
+        statement = f"{_pg_update(table, where, values, 1)} RETURNING {_returned('t.', where)}"
         return [tuple(row) for row in run(conn, statement, (as_json(rows), [row[0] for row in rows]))]
-    updated: list[tuple[Any, ...]] = []
-    for chunk in _chunks(rows):
-        updated += (tuple(row) for row in run(conn, _lite_update(table, where, values, len(chunk)), _flat(chunk)))
-    return updated
-
-
-def _chunks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    """The rows in chunks of 64, 32, … 1, so that few statements serve every number of rows on SQLite.
-
-    Row by row costs as much work, but the writer's thread gives up the interpreter lock at each row and waits for it
-    again, which under load takes far longer than the row.
-    """
-    at = 0
-    size = _LARGEST
-    while at < len(rows):
-        while size > len(rows) - at:
-            size //= 2
-        yield rows[at : at + size]
-        at += size
-
-
-def _flat(rows: Sequence[Row]) -> list[Any]:
-    return [value for row in rows for value in row]
+    statement = f"{_lite_update(table, where, values)} RETURNING {_returned('', where)}"
+    return [tuple(row) for row in run(conn, statement, (as_json(rows),))]
 
 
 def as_json(rows: Sequence[Row]) -> str:
@@ -188,34 +163,33 @@ def _pg_update(table: Table, where: tuple[str, ...], values: tuple[str, ...], pa
     )
 
 
-def _returned(where: tuple[str, ...]) -> str:
-    return ", ".join(f't."{column}"' for column in where)
+def _returned(alias: str, where: tuple[str, ...]) -> str:
+    return ", ".join(f'{alias}"{column}"' for column in where)
 
 
 def _named(columns: Iterable[str]) -> str:
     return ", ".join(f'"{column}"' for column in columns)
 
 
-@lru_cache(maxsize=512)
-def _lite_values(table: Table, columns: tuple[str, ...], rows: int, verb: str = "INSERT") -> str:
-    return f"{verb} INTO {table.name} ({_named(columns)}) VALUES {_marks(len(columns), rows)}"
+@lru_cache(maxsize=64)
+def lite_insert(table: Table, columns: tuple[str, ...], source: str = "?1", verb: str = "INSERT") -> str:
+    """SQL for SQLite that inserts rows out of JSON."""
+    return f"{verb} INTO {table.name} ({_named(columns)}) {_lite_rows(len(columns), source)}"
 
 
-@lru_cache(maxsize=512)
-def _lite_new(table: Table, columns: tuple[str, ...], rows: int) -> str:
+def _lite_rows(columns: int, source: str) -> str:
+    values = ", ".join(f"value ->> {number} AS v{number}" for number in range(columns))
+    return f"SELECT {values} FROM json_each({source})"
+
+
+@lru_cache(maxsize=64)
+def _lite_new(table: Table, columns: tuple[str, ...]) -> str:
     key = _named(column.name for column in table.primary_key)
-    return f"{_lite_values(table, columns, rows, 'INSERT OR IGNORE')} RETURNING {key}"
+    return f"{lite_insert(table, columns, verb='INSERT OR IGNORE')} RETURNING {key}"
 
 
-def _marks(columns: int, rows: int) -> str:
-    row = f"({', '.join('?' * columns)})"
-    return ", ".join([row] * rows)
-
-
-@lru_cache(maxsize=512)
-def _lite_update(table: Table, where: tuple[str, ...], values: tuple[str, ...], rows: int) -> str:
-    sets = ", ".join(f'"{column}" = v.column{n}' for n, column in enumerate(values, len(where) + 1))
-    fence = " AND ".join(f't."{column}" = v.column{n}' for n, column in enumerate(where, 1))
-    returning = ", ".join(f'"{column}"' for column in where)
-    source = f"(VALUES {_marks(len(where) + len(values), rows)}) AS v"
-    return f"UPDATE {table.name} AS t SET {sets} FROM {source} WHERE {fence} RETURNING {returning}"
+@lru_cache(maxsize=256)
+def _lite_update(table: Table, where: tuple[str, ...], values: tuple[str, ...]) -> str:
+    sets = ", ".join(f'"{column}" = v.v{number}' for number, column in enumerate(values, len(where)))
+    fence = " AND ".join(f't."{column}" = v.v{number}' for number, column in enumerate(where))
+    return f"UPDATE {table.name} AS t SET {sets} FROM ({_lite_rows(len(where) + len(values), '?1')}) AS v WHERE {fence}"

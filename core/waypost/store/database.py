@@ -36,9 +36,6 @@ class Database(Protocol):
     async def write(self, work: Work[T]) -> T:
         """Run the work in one durable transaction. Raises `StoreUnavailableError` or whatever the work raises."""
 
-    #: Whether `write_alone` saves the round trips of a transaction.
-    has_round_trips: bool
-
     async def write_alone(self, work: Work[T]) -> T:
         """Run the work, which must be a single statement, with no transaction around it. Raises as `write` does."""
 

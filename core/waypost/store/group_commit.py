@@ -28,8 +28,8 @@ class GroupCommit(Generic[Item, Verdict]):
     """Collects items, runs `work(conn, items)` in one transaction, hands out its verdicts in order after the commit.
 
     `limit` is how many items may wait before `submit` raises `LaneFullError`; `committed` is told of each batch.
-    `at_once` does the same in one statement where it can, and else nothing and returns None; it is tried first where
-    that saves round trips.
+    `at_once`, which is tried first, does the same in one statement where it can, and else does nothing and returns
+    None.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class GroupCommit(Generic[Item, Verdict]):
         self._work = work
         self._limit = limit
         self._max_batch = max_batch
-        self._at_once = at_once if database.has_round_trips else None
+        self._at_once = at_once
         self._committed = committed
         self._waiting: list[tuple[Item, asyncio.Future[Verdict]]] = []
         self._task: asyncio.Task[None] | None = None

@@ -41,8 +41,6 @@ def async_url(url: str) -> str:
 class PostgresDatabase:
     """One PostgreSQL, shared by as many nodes as needed."""
 
-    has_round_trips = True
-
     def __init__(self, url: str) -> None:
         self.url = url
         self.clock = SystemClock()

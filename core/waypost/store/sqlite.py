@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from waypost.clock import SystemClock
+from waypost.store.admissions import prepare_sqlite
 from waypost.store.database import StoreUnavailableError, Work
 from waypost.store.driver import run
 
@@ -74,10 +75,13 @@ def engine_for(url: str, *, read_only: bool = False, begins: bool = True) -> Eng
 
 
 class _Job:
-    __slots__ = ("error", "future", "loop", "result", "work")
+    __slots__ = ("error", "future", "is_statement", "loop", "result", "work")
 
-    def __init__(self, work: Callable[[Connection], Any], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, work: Callable[[Connection], Any], loop: asyncio.AbstractEventLoop, *, is_statement: bool
+    ) -> None:
         self.work = work
+        self.is_statement = is_statement
         self.loop = loop
         self.future: asyncio.Future[Any] = loop.create_future()
         self.result: Any = None
@@ -95,12 +99,11 @@ class _Job:
 class SqliteDatabase:
     """The embedded default: one process, one file, no other service."""
 
-    has_round_trips = False
-
     def __init__(self, url: str) -> None:
         self.url = url
         self.clock = SystemClock()
         self._writing = engine_for(url, begins=False)
+        event.listen(self._writing, "connect", lambda connection, _: prepare_sqlite(connection))
         self._reading = engine_for(url, read_only=True)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="waypost-reader")
@@ -125,16 +128,19 @@ class SqliteDatabase:
 
     async def write(self, work: Work[T]) -> T:
         """Queue the work for the writer; return after the commit it took part in."""
+        return await self._queued(work, is_statement=False)
+
+    async def _queued(self, work: Work[T], *, is_statement: bool) -> T:
         if self._closed:
             raise StoreUnavailableError("the database is closed")
-        job = _Job(work, asyncio.get_running_loop())
+        job = _Job(work, asyncio.get_running_loop(), is_statement=is_statement)
         self._jobs.put(job)
         result: T = await job.future
         return result
 
     async def write_alone(self, work: Work[T]) -> T:
-        """The same as `write`: every commit is one of the writer's."""
-        return await self.write(work)
+        """Like `write`; the statement is committed by itself where no other work waits."""
+        return await self._queued(work, is_statement=True)
 
     async def read(self, work: Work[T]) -> T:
         """Run the work in a reader's thread, on a snapshot."""
@@ -185,11 +191,13 @@ class SqliteDatabase:
 
     def _commit(self, conn: Connection, jobs: list[_Job]) -> None:
         """Run the jobs in one transaction, each behind a savepoint of its own, and resolve them after the commit."""
+        alone = len(jobs) == 1
         try:
             with conn.begin():
-                run(conn, "BEGIN IMMEDIATE")
+                if not (alone and jobs[0].is_statement):
+                    run(conn, "BEGIN IMMEDIATE")
                 for job in jobs:
-                    self._attempt(conn, job, alone=len(jobs) == 1)
+                    self._attempt(conn, job, alone=alone)
         except BaseException as error:  # noqa: BLE001 - every job hears of it, whatever it is
             failure = _unavailable(error)
             for job in jobs:
