@@ -63,8 +63,12 @@ def test_everything_is_made_and_listed(prepared: Run, monkeypatch: pytest.Monkey
     assert prepared("messages", "list").out == "There is no such message.\n"
     skus = prepared("gateways", "skus", "one", "--to", "+6591234567", "--json").json
     assert {"sms", "mms"} == {row["sku"] for row in skus}
-    states = {row["id"]: row["state"] for row in prepared("channels", "list", "--json").json}
+    refused = prepared("gateways", "connect", "one")
+    assert (refused.code, "sms_twilio cannot connect webhooks" in refused.err) == (1, True)
+    listed = prepared("channels", "list", "--json").json
+    states = {row["id"]: row["state"] for row in listed}
     assert states["sms_twilio"] == "loaded"
+    assert {row["id"]: row["api"] for row in listed if row["api"]} == {"sms_twilio": "1.0"}
     assert states["whatsapp_twilio"] == "disabled"
 
 
@@ -77,6 +81,7 @@ def test_everything_is_made_and_listed(prepared: Run, monkeypatch: pytest.Monkey
         ("keys create --app nothing --mode both", 1, "mode"),
         ("credit top-up Nobody 5", 1, "Nobody"),
         ("gateways create x --plugin sms_twilio", 1, "sms_twilio is disabled"),
+        ("gateways connect x", 1, "There is no gateway 'x'"),
         ("gateways create x --plugin sms_twilio --settings [1]", 2, "JSON object"),
         ("gateways create x --plugin sms_twilio --settings @nowhere", 2, "nowhere cannot be read"),
         ("gateways create x --plugin sms_twilio --set token", 2, "NAME=TEXT"),
