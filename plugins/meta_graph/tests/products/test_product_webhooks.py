@@ -4,52 +4,51 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from meta_products import Delivery, Exchange, Post, Product
 from waypost.plugin import Challenge, Recognition, Rejected, UnknownEvent, Verified, WebhookContext, WebhookRequest
-from waypost_instagram.channel import instagram
 from waypost_meta_graph import MetaAppSettings
-
-Delivery = Callable[[str], WebhookRequest]
 
 
 async def test_every_fixture_is_signed(
-    manifest: dict[str, Any], webhook_ctx: WebhookContext, delivery: Delivery
+    product: Product, manifest: dict[str, Any], webhook_ctx: WebhookContext, delivery: Delivery
 ) -> None:
     for name in manifest["webhooks"]:
-        assert isinstance(await instagram.verify_webhook(webhook_ctx, delivery(name)), Verified), name
+        assert isinstance(await product.channel.verify_webhook(webhook_ctx, delivery(name)), Verified), name
 
 
 @pytest.mark.parametrize(
     "signature", [None, "", "sha256=", "sha256=" + "0" * 64, "sha1=abc", "sha256=ü", "\udcff", "x" * 100_000]
 )
-async def test_forged_signature(webhook_ctx: WebhookContext, delivery: Delivery, signature: str | None) -> None:
+async def test_forged_signature(
+    product: Product, webhook_ctx: WebhookContext, delivery: Delivery, signature: str | None
+) -> None:
     headers = () if signature is None else (("x-hub-signature-256", signature),)
     forged = dataclasses.replace(delivery("msg_text.json"), headers=headers)
-    assert isinstance(await instagram.verify_webhook(webhook_ctx, forged), Rejected)
+    assert isinstance(await product.channel.verify_webhook(webhook_ctx, forged), Rejected)
 
 
-async def test_tampered_body(webhook_ctx: WebhookContext, delivery: Delivery) -> None:
+async def test_tampered_body(product: Product, webhook_ctx: WebhookContext, delivery: Delivery) -> None:
     genuine = delivery("msg_text.json")
-    tampered = dataclasses.replace(genuine, body=genuine.body.replace(b"stock", b"stuck"))
-    assert isinstance(await instagram.verify_webhook(webhook_ctx, tampered), Rejected)
+    tampered = dataclasses.replace(genuine, body=genuine.body.replace(b"o", b"0", 1))
+    assert isinstance(await product.channel.verify_webhook(webhook_ctx, tampered), Rejected)
 
 
-async def test_no_secret_is_no_entry(webhook_ctx: WebhookContext, delivery: Delivery) -> None:
+async def test_no_secret_is_no_entry(product: Product, webhook_ctx: WebhookContext, delivery: Delivery) -> None:
     bare = dataclasses.replace(webhook_ctx, provider_app=MetaAppSettings())
-    assert isinstance(await instagram.verify_webhook(bare, delivery("msg_text.json")), Rejected)
+    assert isinstance(await product.channel.verify_webhook(bare, delivery("msg_text.json")), Rejected)
 
 
 async def test_second_secret_of_a_rotation(
-    manifest: dict[str, Any], webhook_ctx: WebhookContext, delivery: Delivery
+    product: Product, manifest: dict[str, Any], webhook_ctx: WebhookContext, delivery: Delivery
 ) -> None:
     rotated = MetaAppSettings.model_validate({"app_secrets": ["new", manifest["app_secret"]], "verify_token": "v"})
-    verdict = await instagram.verify_webhook(
+    verdict = await product.channel.verify_webhook(
         dataclasses.replace(webhook_ctx, provider_app=rotated), delivery("msg_text.json")
     )
     assert isinstance(verdict, Verified)
@@ -59,12 +58,12 @@ async def test_second_secret_of_a_rotation(
     ("name", "right"), [("webhook_verify_ok.json", True), ("webhook_verify_wrong_token.json", False)]
 )
 async def test_handshake(
-    webhook_ctx: WebhookContext, exchange: Callable[[str], dict[str, Any]], name: str, right: bool
+    product: Product, webhook_ctx: WebhookContext, exchange: Exchange, name: str, right: bool
 ) -> None:
     documented = exchange(name)
     url = documented["request"]["url"]
     request = WebhookRequest(method="GET", url=url, query=tuple(parse_qsl(urlsplit(url).query)))
-    verdict = await instagram.verify_webhook(webhook_ctx, request)
+    verdict = await product.channel.verify_webhook(webhook_ctx, request)
     if right:
         assert isinstance(verdict, Challenge)
         assert verdict.reply.body == documented["response"]["body_text"].encode()
@@ -72,11 +71,14 @@ async def test_handshake(
         assert isinstance(verdict, Rejected)
 
 
-def test_recognition(delivery: Delivery, post: Callable[[Any], WebhookRequest]) -> None:
-    assert instagram.recognize(delivery("msg_text.json")) == Recognition("17841400000012345")
-    assert instagram.recognize(post({"object": "page", "entry": [{"id": "1"}]})) is None
-    assert instagram.recognize(post(b"\x00")) is None
-    assert instagram.recognize(post({"object": "instagram", "entry": [5, {"id": ["odd"]}]})) == Recognition(None)
+def test_recognition(product: Product, delivery: Delivery, post: Post) -> None:
+    own = product.channel.surface.webhook_object
+    other = {"page": "instagram", "instagram": "page"}[own]
+    recognize = product.channel.recognize
+    assert recognize(delivery("msg_text.json")) == Recognition(product.account_ref)
+    assert recognize(post({"object": other, "entry": [{"id": "1"}]})) is None
+    assert recognize(post(b"\x00")) is None
+    assert recognize(post({"object": own, "entry": [5, {"id": ["odd"]}]})) == Recognition(None)
 
 
 JSON = st.recursive(
@@ -102,24 +104,23 @@ EVENT = st.dictionaries(
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=st.lists(EVENT | JSON, max_size=3), key=st.sampled_from(["messaging", "standby", "changes", "field"]))
 def test_strange_events_never_raise(
-    webhook_ctx: WebhookContext, post: Callable[[Any], WebhookRequest], events: list[Any], key: str
+    product: Product, webhook_ctx: WebhookContext, post: Post, events: list[Any], key: str
 ) -> None:
-    request = post({"object": "instagram", "entry": [{"id": "1", key: events}]})
-    once = list(instagram.parse_event(webhook_ctx, request))
-    assert [each.event_id for each in once] == [each.event_id for each in instagram.parse_event(webhook_ctx, request)]
+    request = post({"object": product.channel.surface.webhook_object, "entry": [{"id": "1", key: events}]})
+    once, again = (list(product.channel.parse_event(webhook_ctx, request)) for _ in range(2))
+    assert [each.event_id for each in once] == [each.event_id for each in again]
     assert all(each.event_id and len(each.event_id) <= 240 and isinstance(each.raw, dict) for each in once)
-    instagram.recognize(request)
+    product.channel.recognize(request)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
-def test_strange_bodies_never_raise(
-    webhook_ctx: WebhookContext, post: Callable[[Any], WebhookRequest], body: bytes
-) -> None:
-    events = instagram.parse_event(webhook_ctx, post(body))
+def test_strange_bodies_never_raise(product: Product, webhook_ctx: WebhookContext, post: Post, body: bytes) -> None:
+    events = product.channel.parse_event(webhook_ctx, post(body))
     assert all(isinstance(each, UnknownEvent) for each in events)
 
 
-def test_deep_nesting_does_not_raise(webhook_ctx: WebhookContext, post: Callable[[Any], WebhookRequest]) -> None:
-    deep = b'{"object":"instagram","entry":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
-    assert isinstance(instagram.parse_event(webhook_ctx, post(deep))[0], UnknownEvent)
+def test_deep_nesting_does_not_raise(product: Product, webhook_ctx: WebhookContext, post: Post) -> None:
+    opening = b'{"object":"%s","entry":' % product.channel.surface.webhook_object.encode()
+    deep = opening + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    assert isinstance(product.channel.parse_event(webhook_ctx, post(deep))[0], UnknownEvent)

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from meta_products import INSTAGRAM, MESSENGER, TOKEN, MakeContext, MakeMessage, Product
 from waypost.plugin import (
     AccountBlocked,
     ChannelError,
     ContentRejected,
-    Context,
     InvalidRecipient,
     Misconfigured,
-    OutboundMessage,
     OutcomeUnknown,
     OutsideWindow,
     Permanent,
@@ -22,10 +21,53 @@ from waypost.plugin import (
     Text,
     Transient,
 )
-from waypost_instagram.channel import instagram
-from waypost_instagram.settings import InstagramAccount
 
-TABLE: list[tuple[int, int | None, type[ChannelError]]] = [
+Rows = list[tuple[int, int | None, type[ChannelError]]]
+
+MESSENGER_ROWS: Rows = [
+    *((190, subcode, AccountBlocked) for subcode in (None, 458, 459, 460, 463, 464, 467, 492)),
+    (10, None, Misconfigured),
+    (200, None, Misconfigured),
+    (201, None, Misconfigured),
+    (299, None, Misconfigured),
+    (3, None, Misconfigured),
+    (10, 2018278, OutsideWindow),
+    (10, 2018065, OutsideWindow),
+    (10, 2534022, OutsideWindow),
+    (10, 2018108, InvalidRecipient),
+    (10, 2018028, Misconfigured),
+    (200, 2018028, Misconfigured),
+    (10, 1893063, AccountBlocked),
+    (551, 1545041, InvalidRecipient),
+    (200, 1545041, InvalidRecipient),
+    (100, 2018001, InvalidRecipient),
+    (100, 2018109, ContentRejected),
+    (100, 2018074, ContentRejected),
+    (100, 2018034, ContentRejected),
+    (100, None, ContentRejected),
+    (100, 999999, ContentRejected),
+    (100, 2018047, Transient),
+    (36000, None, ContentRejected),
+    (613, None, RateLimited),
+    (4, None, RateLimited),
+    (4, 2018022, RateLimited),
+    (32, None, RateLimited),
+    (80006, None, RateLimited),
+    (1200, None, Transient),
+    (2, None, Transient),
+    (1, None, Transient),
+    (2, 2018344, Misconfigured),
+    (368, None, AccountBlocked),
+    (199, None, OutcomeUnknown),
+    (10303, None, OutcomeUnknown),
+    (1357046, None, OutcomeUnknown),
+    (2534029, None, AccountBlocked),
+    (10, 2534029, AccountBlocked),
+    (2534122, None, AccountBlocked),
+    (10, 2534122, AccountBlocked),
+]
+
+INSTAGRAM_ROWS: Rows = [
     (10, 2534022, OutsideWindow),
     (100, 2534014, InvalidRecipient),
     (2534001, None, InvalidRecipient),
@@ -50,12 +92,15 @@ TABLE: list[tuple[int, int | None, type[ChannelError]]] = [
     (199, None, OutcomeUnknown),
 ]
 
-SECRET_WORDS = "The person 1002233445566778 said: token EAAFixturePageToken"
+TABLE = [(MESSENGER, *row) for row in MESSENGER_ROWS] + [(INSTAGRAM, *row) for row in INSTAGRAM_ROWS]
+
+PERSONS = (MESSENGER.person, INSTAGRAM.person)
+SECRET_WORDS = f"The persons {' and '.join(PERSONS)} said: token {TOKEN}"
 Attempt = Callable[[web.Response], Awaitable[ChannelError]]
 
 
 @pytest.fixture
-async def attempt(context: Callable[..., Context], outbound: Callable[..., OutboundMessage]) -> AsyncIterator[Attempt]:
+async def attempt(product: Product, context: MakeContext, outbound: MakeMessage) -> AsyncIterator[Attempt]:
     """Send once to a server that gives this answer, and hand back what was raised."""
     answers: list[web.Response] = []
     asked: list[str] = []
@@ -69,20 +114,14 @@ async def attempt(context: Callable[..., Context], outbound: Callable[..., Outbo
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    account = InstagramAccount.model_validate(
-        {
-            "ig_id": "17841400000012345",
-            "access_token": "EAAFixturePageToken",
-            "base_url": f"http://127.0.0.1:{runner.addresses[0][1]}",
-        }
-    )
+    account = product.account(base_url=f"http://127.0.0.1:{runner.addresses[0][1]}")
 
     async def send(response: web.Response) -> ChannelError:
         answers.append(response)
         asked.clear()
         with pytest.raises(ChannelError) as caught:
-            await instagram.send(context(account=account), outbound(Text(body="x")))
-        assert asked == ["/v25.0/me/messages"]
+            await product.channel.send(context(account=account), outbound(Text(body="x")))
+        assert asked == [f"/v25.0/{product.node}/messages"]
         return caught.value
 
     yield send
@@ -96,7 +135,7 @@ def refusal(code: int, subcode: int | None, status: int = 400, **more: Any) -> w
     return web.json_response({"error": error}, status=status)
 
 
-@pytest.mark.parametrize(("code", "subcode", "expected"), TABLE)
+@pytest.mark.parametrize(("product", "code", "subcode", "expected"), TABLE, indirect=["product"])
 @pytest.mark.parametrize("status", [400, 403, 500, 200])
 async def test_code_decides_whatever_the_status(
     attempt: Attempt, code: int, subcode: int | None, expected: type[ChannelError], status: int
@@ -105,7 +144,7 @@ async def test_code_decides_whatever_the_status(
     assert type(error) is expected
     assert error.provider_code == (f"{code}/{subcode}" if subcode else str(code))
     assert error.http_status == status
-    assert "1002233445566778" not in str(error)
+    assert not any(person in str(error) for person in PERSONS)
     assert "EAA" not in str(error)
 
 
@@ -118,7 +157,7 @@ async def test_code_decides_whatever_the_status(
         (lambda: refusal(987654, None, 429), RateLimited),
         (lambda: refusal(987654, None, 500), OutcomeUnknown),
         (lambda: refusal(987654, None, 200), OutcomeUnknown),
-        (lambda: web.json_response({"recipient_id": "1002233445566778"}), OutcomeUnknown),
+        (lambda: web.json_response({"recipient_id": PERSONS[0]}), OutcomeUnknown),
         (lambda: web.json_response({"message_id": ""}), OutcomeUnknown),
         (lambda: web.json_response([]), OutcomeUnknown),
         (lambda: web.Response(text="<html>Sorry</html>", status=502), OutcomeUnknown),
