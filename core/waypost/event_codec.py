@@ -24,6 +24,8 @@ def storable(event: ChannelEvent) -> ChannelEvent:
     changed: dict[str, Any] = {}
     for name in _names(type(event)):  # type: ignore[arg-type]  # mypy takes the class for one of its instances
         value = getattr(event, name)
+        if value is None:
+            continue
         if isinstance(value, str):
             if not _is_storable(value):
                 changed[name] = _stored(value)
@@ -45,6 +47,11 @@ def _names(kind: type[ChannelEvent]) -> tuple[str, ...]:
     return tuple(item.name for item in fields(kind) if item.name not in ("raw", "content"))
 
 
+@cache
+def _all_names(kind: type[ChannelEvent]) -> tuple[str, ...]:
+    return tuple(item.name for item in fields(kind))
+
+
 def _is_storable(text: str) -> bool:
     if "\0" in text:
         return False
@@ -57,10 +64,11 @@ def _stored(text: str) -> str:
 
 def dump(event: ChannelEvent, *, with_raw: bool = True) -> str:
     """An event as JSON, with the name of its kind."""
-    values = {item.name: getattr(event, item.name) for item in fields(event)}
-    if not with_raw:
-        values.pop("raw", None)
-    return dump_json({"kind": type(event).__name__, **values})
+    values: dict[str, Any] = {"kind": type(event).__name__}
+    for name in _all_names(type(event)):  # type: ignore[arg-type]
+        if with_raw or name != "raw":
+            values[name] = getattr(event, name)
+    return dump_json(values)
 
 
 def dump_json(values: dict[str, Any]) -> str:

@@ -8,7 +8,8 @@ follows is done in the same transaction: settle, correct, queue again, start or 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -19,7 +20,7 @@ from waypost.lifecycle.settlement import charge, is_settled
 from waypost.lifecycle.status import NEGATIVE_ENDS, Status, StepStatus, message_status, reached, step_status
 from waypost.plugin.types import LastReceipt
 from waypost.store import events, ledger, messages, steps
-from waypost.store.messages import Message
+from waypost.store.messages import Outcome
 from waypost.store.steps import Choice, Step, load_choices
 
 #: How often an app's wish to resend after an unknown outcome is granted for one step.
@@ -71,12 +72,14 @@ class Change:
 class _Case:
     """One message while it is worked on."""
 
-    message: Message
+    message: Outcome
     steps: list[Step]
     evidence: list[Evidence]
     retries: dict[tuple[int, int], Retry]
     change: Change
     moves: list[Move] = field(default_factory=list)
+    #: What of the steps is stored, to see what has changed.
+    stored: list[tuple[Any, ...]] = field(default_factory=list)
     #: What the evidence came to when there was so much of it; evidence is only ever added.
     folded: dict[int, tuple[int, StepStatus]] = field(default_factory=dict)
 
@@ -126,6 +129,7 @@ def report(
                 stored_events[message_id],
                 retries.get(message_id, {}),
                 Change(message_id, message.app_id, message.status, message.status),
+                stored=[steps.changing(step) for step in stored_steps[message_id]],
             )
         )
     return _work(conn, cases, rules, now)
@@ -138,19 +142,30 @@ def _work(conn: Connection, cases: Sequence[_Case], rules: Rules, now: int) -> l
         while more := _advance(case, rules, now):
             case.evidence.extend(more)
             added.extend(more)
-    events.add_first(conn, added)
     balances = ledger.lock_balances(conn, {case.message.org_id for case in cases if _may_move(case, rules)})
     moves: list[Move] = []
-    updated: list[Message] = []
+    saved: list[Outcome] = []
     spendable = {org_id: balance.spendable for org_id, balance in balances.items()}
     for case in cases:
         for step in case.steps:
             _settle(case, step, rules, spendable, now)
         moves.extend(case.moves)
-        updated.append(_projected(case, now))
-    ledger.post(conn, moves, balances)
-    steps.save_many(conn, [step for case in cases for step in case.steps])
-    messages.save_many(conn, updated)
+        outcome = _projected(case, now)
+        if outcome != case.message:
+            saved.append(outcome)
+    changed = [
+        step
+        for case in cases
+        for step, stored in zip(case.steps, case.stored, strict=True)
+        if steps.changing(step) != stored
+    ]
+    ledger.post(
+        conn,
+        moves,
+        balances,
+        beside=[events.insertion(added)],
+        updates=[steps.saving(changed), messages.saving(saved, now)],
+    )
     return [case.change for case in cases]
 
 
@@ -340,7 +355,8 @@ def _charged_choice(step: Step, status: StepStatus) -> Choice:
 # ---- the message
 
 
-def _projected(case: _Case, now: int) -> Message:
+def _projected(case: _Case, now: int) -> Outcome:
+    before = case.message
     folded = {step.step_no: case.status_of(step) for step in case.steps if step.state != "waiting"}
     waiting = any(step.state == "waiting" for step in case.steps)
     needed: dict[int, Status] = {
@@ -349,19 +365,21 @@ def _projected(case: _Case, now: int) -> Message:
     status, decisive = message_status(needed, waiting=waiting)
     settled = all(step.settled_at is not None for step in case.steps)
     case.change.after = status
-    case.change.settled = settled and case.message.settled_at is None
+    case.change.settled = settled and before.settled_at is None
     code = folded[decisive].error_code if status in NEGATIVE_ENDS else None
     decided = folded[decisive].decided_by
-    return replace(
-        case.message,
+    return Outcome(
+        before.id,
+        before.org_id,
+        before.app_id,
+        before.mode,
         status=status,
         captured=sum(step.captured for step in case.steps),
-        settled_at=(case.message.settled_at or now) if settled else None,
+        settled_at=(before.settled_at or now) if settled else None,
         error_code=code,
         error_detail=(decided.data.get("detail") if code and decided else None),
         contradictory=any(item.contradictory for item in folded.values()),
         possible_duplicate=any(item.possible_duplicate for item in folded.values()),
-        updated_at=now,
     )
 
 

@@ -39,23 +39,20 @@ def watermark_id(address: Address, at: int) -> str:
     return f"@{address.kind}:{address.value}@{at:020d}"
 
 
-def reports(conn: Connection, updates: Sequence[PlacedUpdate], now: int) -> list[Report]:
-    """Turn updates into reports; park those whose message is not known yet."""
+def reports(
+    conn: Connection, updates: Sequence[PlacedUpdate], known: Mapping[tuple[str, str], AttemptRef], now: int
+) -> list[Report]:
+    """Turn updates into reports; park those whose message is not known yet.
+
+    `known` are the attempts behind the updates' (gateway, provider id), as far as they are known.
+    """
     by_correlation = _correlated(conn, updates)
-    known = events.refs(
-        conn,
-        {
-            (gateway_id, item.update.provider_id)
-            for item in updates
-            if item.update.provider_id and id(item) not in by_correlation
-            for gateway_id in item.gateway_ids
-        },
-    )
     found: list[Report] = []
     lost: list[Parked] = []
     for item in updates:
         refs = _refs_of(conn, item, by_correlation, known)
-        found.extend(_report(item.update, gateway_id, ref, now) for gateway_id, ref in refs)
+        is_new_id = not any((gateway_id, item.update.provider_id) in known for gateway_id in item.gateway_ids)
+        found.extend(_report(item.update, gateway_id, ref, now, learned=is_new_id) for gateway_id, ref in refs)
         if not refs and item.update.watermark is None:
             lost.append(_parked(item, now))
     events.park(conn, lost)
@@ -104,7 +101,7 @@ def _claim(
         )
         if sender is not None:
             ref = known[sender, item.provider_id or ""]
-            found.append(_report(load_delivery_update(item.event), sender, ref, now))
+            found.append(_report(load_delivery_update(item.event), sender, ref, now, learned=False))
             done.append(item)
     events.unpark(conn, [(item.gateway_id, item.event_id) for item in done])
     return found, done
@@ -114,7 +111,7 @@ def _refs_of(
     conn: Connection,
     item: PlacedUpdate,
     by_correlation: dict[int, tuple[str, AttemptRef]],
-    known: dict[tuple[str, str], AttemptRef],
+    known: Mapping[tuple[str, str], AttemptRef],
 ) -> list[tuple[str, AttemptRef]]:
     correlated = by_correlation.get(id(item))
     if correlated is not None:
@@ -159,7 +156,8 @@ def _common(used: Iterable[str], proved: Collection[str]) -> str | None:
     return next((gateway_id for gateway_id in used if gateway_id in proved), None)
 
 
-def _report(update: DeliveryUpdate, gateway_id: str, ref: AttemptRef, now: int) -> Report:
+def _report(update: DeliveryUpdate, gateway_id: str, ref: AttemptRef, now: int, *, learned: bool) -> Report:
+    """`learned` says that the attempt was not known by the update's provider id before."""
     error = ERROR_CLASSES.get(update.error_class or "")
     details = {
         "provider_code": update.error_code,
@@ -180,7 +178,7 @@ def _report(update: DeliveryUpdate, gateway_id: str, ref: AttemptRef, now: int) 
         code=(error.code if error else update.status.upper()) if bad else None,
         data={name: value for name, value in details.items() if value},
     )
-    return Report(evidence, provider_ids=(update.provider_id,) if update.provider_id else ())
+    return Report(evidence, provider_ids=(update.provider_id,) if update.provider_id and learned else ())
 
 
 def _parked(item: PlacedUpdate, now: int) -> Parked:

@@ -252,6 +252,7 @@ async def test_a_store_that_is_down_is_said_so(world: World, monkeypatch: pytest
         raise StoreUnavailableError("disk full")
 
     monkeypatch.setattr(world.database, "write", down)
+    monkeypatch.setattr(world.database, "write_alone", down)
     await refused(world, partner, refusals.Unavailable)
     monkeypatch.setattr(world.database, "read", down)
     with pytest.raises(refusals.Unavailable):

@@ -134,6 +134,7 @@ async def test_a_store_that_is_down_is_no_thank_you(world: World, monkeypatch: p
         raise StoreUnavailableError("down")
 
     monkeypatch.setattr(world.database, "write", down)
+    monkeypatch.setattr(world.database, "write_alone", down)
     with pytest.raises(StoreUnavailableError):
         await world.tell(partner, wrote())
     monkeypatch.undo()

@@ -236,8 +236,9 @@ async def test_a_store_that_is_down(
         raise StoreUnavailableError("gone")
 
     # First only writes fail, so that the admitting commit is what is refused; then nothing goes.
-    for name in ("write", "read"):
-        monkeypatch.setattr(gateway.database, name, down)
+    for names in (("write", "write_alone"), ("read",)):
+        for name in names:
+            monkeypatch.setattr(gateway.database, name, down)
         answer = await refused.send(partner.secret)
         assert answer.told == (503, "SERVICE_UNAVAILABLE" if refused.api == "partner" else "service_unavailable")
         assert int(answer.headers["Retry-After"]) >= 1

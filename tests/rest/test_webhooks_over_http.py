@@ -216,6 +216,7 @@ async def test_a_store_that_is_down_makes_the_provider_try_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(receipts.gateway.database, "write", down)
+        patch.setattr(receipts.gateway.database, "write_alone", down)
         answer = await receipts.post(receipts.delivered)
         assert (answer.status, answer.text) == (503, "unavailable")
     assert await receipts.status() == "SENT"

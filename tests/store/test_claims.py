@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from waypost.store import gateways, steps
-from waypost.store.bulk import insert_together
+from waypost.store.bulk import write_together
 from waypost.store.database import Database, open_database
 from waypost.store.gateways import Gateway
 from waypost.store.steps import Step
@@ -25,7 +25,7 @@ def queued(number: int, app: str = "app_a", **fields: object) -> Step:
 
 
 async def add(database: Database, *rows: Step) -> None:
-    await database.write(lambda conn: insert_together(conn, [steps.insertion(rows)]))
+    await database.write(lambda conn: write_together(conn, [steps.insertion(rows)]))
 
 
 async def claim(database: Database, owner: str, per_app: int = 7, apps: tuple[str, ...] = ("app_a",)) -> list[Step]:

@@ -84,6 +84,7 @@ async def test_a_store_that_is_down_is_told_to_all_and_not_tried_item_by_item(
         raise StoreUnavailableError("down")
 
     monkeypatch.setattr(database, "write", down)
+    monkeypatch.setattr(database, "write_alone", down)
     lane = Lane(database)
     answers = await asyncio.gather(*(lane.commit.submit(n) for n in range(9)), return_exceptions=True)
     assert all(isinstance(answer, StoreUnavailableError) for answer in answers)

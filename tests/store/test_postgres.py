@@ -9,7 +9,7 @@ from real_postgres import RealPostgres
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 from waypost.clock import SECOND, SystemClock
-from waypost.store import admissions, events, gateways, keys, ledger, messages, migrate, steps
+from waypost.store import admissions, bulk, events, gateways, keys, ledger, messages, migrate, steps
 from waypost.store.database import CommitUnknownError, StoreUnavailableError, open_database
 from waypost.store.postgres import PostgresDatabase
 
@@ -190,7 +190,7 @@ async def test_hot_lookups_never_scan_a_table(postgres: PostgresDatabase) -> Non
         messages.get_many(conn, ids)
         messages.statuses(conn, ids)
         rows = steps.of_messages(conn, ids)
-        steps.save_many(conn, [step for found in rows.values() for step in found])
+        bulk.write_together(conn, [], [steps.saving([step for found in rows.values() for step in found])])
         events.of_messages(conn, ids)
         events.refs(conn, {("gw_1", f"p_{n}") for n in range(100)})
         events.idempotency_records(conn, {("app", f"k_{n}") for n in range(100)})

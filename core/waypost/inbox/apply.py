@@ -161,10 +161,20 @@ def apply_events(conn: Connection, placed: Sequence[Placed], rules: Rules, clock
         for item in placed
         if isinstance(item.event, DeliveryUpdate) and item.gateways
     ]
+    known = events.refs(
+        conn,
+        {
+            (gateway.id, item.event.provider_id)
+            for item in placed
+            if isinstance(item.event, DeliveryUpdate | Engagement | PriceUpdate) and item.event.provider_id
+            for gateway in item.gateways
+        },
+    )
     applied = Applied()
     if updates:
-        applied.changes = report(conn, receipts.reports(conn, updates, now), rules, now)
-    _others(conn, [item for item in placed if not (isinstance(item.event, DeliveryUpdate) and item.gateways)], now)
+        applied.changes = report(conn, receipts.reports(conn, updates, known, now), rules, now)
+    others = [item for item in placed if not (isinstance(item.event, DeliveryUpdate) and item.gateways)]
+    _keep(conn, others, known, now)
     _consents(conn, placed, now)
     applied.inbound = _inbound(conn, placed, now)
     return applied
@@ -230,17 +240,10 @@ def _consents(conn: Connection, placed: Sequence[Placed], now: int) -> None:
             inbound.join_addresses(conn, item.gateways[0].id, event.old.value, event.new.value)
 
 
-def _others(conn: Connection, placed: Sequence[Placed], now: int) -> None:
+def _keep(
+    conn: Connection, placed: Sequence[Placed], known: Mapping[tuple[str, str], events.AttemptRef], now: int
+) -> None:
     """Keep everything that is no receipt, each once, beside its message where that is known."""
-    known = events.refs(
-        conn,
-        {
-            (gateway.id, item.event.provider_id)
-            for item in placed
-            if isinstance(item.event, Engagement | PriceUpdate) and item.event.provider_id
-            for gateway in item.gateways
-        },
-    )
     rows = []
     for item in placed:
         event = item.event
@@ -252,7 +255,9 @@ def _others(conn: Connection, placed: Sequence[Placed], now: int) -> None:
             ref = known.get((gateway_id, event.provider_id or "")) or events.AttemptRef.parse(event.correlation or "")
             message_id = ref.message_id if ref else None
         at = from_datetime(event.occurred_at) if event.occurred_at else None
-        rows.append((gateway_id, event.event_id, type(event).__name__, message_id, now, at, dump(event)))
+        # What is charged is all in the event; its raw form is as long as the receipt's that it came with.
+        data = dump(event, with_raw=not isinstance(event, PriceUpdate))
+        rows.append((gateway_id, event.event_id, type(event).__name__, message_id, now, at, data))
     blocked = {
         item.event.event_id: item.event.topic
         for item in placed

@@ -22,7 +22,7 @@ Kind = Literal[
 Source = Literal["core", "provider", "lookup", "operator", "partner"]
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Evidence:
     """One event of a message, with the key that makes it itself. Times are microseconds UTC.
 

@@ -50,21 +50,22 @@ def sweep(conn: Connection, rules: Rules, now: int, lookup_possible: frozenset[s
         return Swept((), (), full=False)
     locked = messages.lock_many(conn, due)
     reports: list[Report] = []
-    lookups: list[tuple[Step, Message]] = []
-    for message_id, found in steps.of_messages(conn, locked.keys()).items():
+    lookups: list[Step] = []
+    for found in steps.of_messages(conn, locked.keys()).values():
         for step in found:
             if step.wake_at is None or step.wake_at > now:
                 continue
             if step.state == "unknown" and now < (step.window_until or now):
                 if step.gateway_id in lookup_possible:
-                    lookups.append((step, locked[message_id]))
+                    lookups.append(step)
                 _postpone(conn, step, now, possible=step.gateway_id in lookup_possible)
                 continue
             decided = _decide(step, now)
             if decided is not None:
                 reports.append(decided)
     changes = report(conn, reports, rules, now, touch=locked.keys())
-    return Swept(tuple(changes), tuple(lookups), full=len(due) >= BATCH)
+    asked = messages.get_many(conn, {step.message_id for step in lookups}) if lookups else {}
+    return Swept(tuple(changes), tuple((step, asked[step.message_id]) for step in lookups), full=len(due) >= BATCH)
 
 
 def _decide(step: Step, now: int) -> Report | None:

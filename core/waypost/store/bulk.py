@@ -35,7 +35,7 @@ def keys(conn: Connection, values: Iterable[str]) -> Any:
 
 def insert_many(conn: Connection, table: Table, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
     """Insert rows given in the order of the columns."""
-    insert_together(conn, [Insertion(table, columns, rows)])
+    write_together(conn, [Insertion(table, columns, rows)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +60,25 @@ class Update:
     rows: Sequence[Row]
 
 
-def insert_together(conn: Connection, insertions: Sequence[Insertion], update: Update | None = None) -> None:
-    """Insert into several tables and update another; on PostgreSQL in one statement and so in one round trip."""
-    given = [item for item in insertions if item.rows]
-    updates = [update] if update is not None and update.rows else []
+def write_together(conn: Connection, insertions: Sequence[Insertion], updates: Sequence[Update] = ()) -> None:
+    """Insert into several tables and update others; on PostgreSQL in one statement and so in one round trip.
+
+    Every table may occur once.
+    """
+    inserted = [item for item in insertions if item.rows]
+    updated = [item for item in updates if item.rows]
     if not is_postgres(conn):
-        for item in given:
-            run(conn, lite_insert(item.table, item.columns), (as_json(item.rows),))
-        for change in updates:
-            run(conn, _lite_update(change.table, change.where, change.values), (as_json(change.rows),))
-        return
-    if given or updates:
-        parameters: list[Any] = [as_json(item.rows) for item in given]
-        for change in updates:
-            parameters += [as_json(change.rows), [row[0] for row in change.rows]]
+        for insertion in inserted:
+            run(conn, lite_insert(insertion.table, insertion.columns), (as_json(insertion.rows),))
+        for update in updated:
+            run(conn, _lite_update(update.table, update.where, update.values), (as_json(update.rows),))
+    elif inserted or updated:
+        parameters: list[Any] = [as_json(insertion.rows) for insertion in inserted]
+        for update in updated:
+            parameters += [as_json(update.rows), [row[0] for row in update.rows]]
         statement = _pg_together(
-            tuple((item.table, item.columns) for item in given),
-            tuple((change.table, change.where, change.values) for change in updates),
+            tuple((insertion.table, insertion.columns) for insertion in inserted),
+            tuple((update.table, update.where, update.values) for update in updated),
         )
         run(conn, statement, parameters)
 
@@ -140,13 +142,13 @@ def _pg_new(table: Table, columns: tuple[str, ...]) -> str:
     return f"{pg_insert(table, columns, 1)} ON CONFLICT DO NOTHING RETURNING {key}"
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _pg_together(
     inserts: tuple[tuple[Table, tuple[str, ...]], ...],
     updates: tuple[tuple[Table, tuple[str, ...], tuple[str, ...]], ...],
 ) -> str:
     parts = [pg_insert(*insert, number) for number, insert in enumerate(inserts, 1)]
-    parts += [_pg_update(*update, len(inserts) + 1) for update in updates]
+    parts += [_pg_update(*update, len(inserts) + 1 + 2 * number) for number, update in enumerate(updates)]
     *others, last = parts
     with_clause = ", ".join(f"i{number} AS ({part})" for number, part in enumerate(others))
     return f"WITH {with_clause} {last}" if others else last

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select, text, update
 
 from waypost.plugin.types import WebhookRequest
 from waypost.store.bulk import insert_many, update_many
+from waypost.store.driver import run_by
 from waypost.store.tables import delivery
 
 
@@ -72,7 +73,8 @@ def _encode(body: bytes) -> tuple[str, str]:
 
 def set_applied(conn: Connection, ids: Sequence[str]) -> None:
     """Say that what these held has been applied."""
-    update_many(conn, delivery, where=("id",), values=("state", "problem"), rows=[(i, "applied", "") for i in ids])
+    if ids:
+        run_by(conn, "UPDATE delivery SET state = 'applied', problem = '' WHERE id {}", ids)
 
 
 def set_failed(conn: Connection, delivery_id: str, problem: str) -> None:

@@ -6,10 +6,12 @@ on SQLite and `$1`, `$2` … on PostgreSQL; errors are raised as SQLAlchemy rais
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import asyncpg
+import orjson
 from pysqlite3 import dbapi2
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError
@@ -39,6 +41,43 @@ def run(conn: Connection, statement: str, parameters: Sequence[Any] = ()) -> Seq
         raise DBAPIError.instance(statement, None, error, dbapi2.Error, hide_parameters=True) from error
     finally:
         cursor.close()
+
+
+def run_by(conn: Connection, statement: str, *keys: Iterable[str]) -> Sequence[Sequence[Any]]:
+    """Run a statement in which each `{}` compares with one of the lists of keys."""
+    lists = [list(item) for item in keys]
+    if is_postgres(conn):
+        return run(conn, _among_postgres(statement), lists)
+    return run(conn, _among_sqlite(statement), [orjson.dumps(item).decode() for item in lists])
+
+
+def rows_by(conn: Connection, columns: Sequence[str], tail: str, *keys: Iterable[str]) -> Sequence[Sequence[Any]]:
+    """Rows of a SELECT of these columns; each `{}` in its tail, from FROM on, compares with one of the lists of keys.
+
+    SQLite gives them all as one value, because the writer's thread gives the interpreter lock away at every row.
+    """
+    if is_postgres(conn):
+        return run_by(conn, f"SELECT {', '.join(columns)} {tail}", *keys)
+    rows: Sequence[Sequence[Any]] = orjson.loads(run_by(conn, _as_one_value(tuple(columns), tail), *keys)[0][0])
+    return rows
+
+
+@lru_cache(maxsize=128)
+def _among_postgres(statement: str) -> str:
+    return statement.format(*(f"= ANY(${number}::text[])" for number in range(1, statement.count("{}") + 1)))
+
+
+@lru_cache(maxsize=128)
+def _among_sqlite(statement: str) -> str:
+    lists = range(1, statement.count("{}") + 1)
+    return statement.format(*(f"IN (SELECT value FROM json_each(?{number}))" for number in lists))
+
+
+@lru_cache(maxsize=128)
+def _as_one_value(columns: tuple[str, ...], tail: str) -> str:
+    named = ", ".join(f"{column} AS v{number}" for number, column in enumerate(columns))
+    values = ", ".join(f"v{number}" for number in range(len(columns)))
+    return f"SELECT json_group_array(json_array({values})) FROM (SELECT {named} {tail})"
 
 
 def as_sqlalchemy(error: BaseException, statement: str | None = None) -> DBAPIError:

@@ -4,39 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import orjson
 from sqlalchemy import Connection, text
 
 from waypost.lifecycle.evidence import Evidence
-from waypost.store.bulk import in_keys, insert_many, insert_new, keys
+from waypost.store.bulk import Insertion, in_keys, insert_new, keys, write_together
+from waypost.store.driver import rows_by
 from waypost.store.tables import channel_event, event, idempotency, parked_event, provider_ref
 
-_COLUMNS = (
-    "message_id", "key", "step_no", "attempt", "kind", "source", "gateway_id", "at", "occurred_at", "code", "data",
-)  # fmt: skip
+_COLUMNS = tuple(Evidence.__dataclass_fields__)
+_SELECTED = tuple(f'"{column}"' for column in _COLUMNS)
+_all_but_data = attrgetter(*_COLUMNS[:-1])
 
 
 def _row(item: Evidence) -> tuple[Any, ...]:
-    return (
-        item.message_id,
-        item.key,
-        item.step_no,
-        item.attempt,
-        item.kind,
-        item.source,
-        item.gateway_id,
-        item.at,
-        item.occurred_at,
-        item.code,
-        orjson.dumps(item.data).decode() if item.data else "{}",
-    )
+    return (*_all_but_data(item), orjson.dumps(item.data).decode() if item.data else "{}")
+
+
+def insertion(items: Sequence[Evidence]) -> Insertion:
+    """Events that cannot be there yet."""
+    return Insertion(event, _COLUMNS, [_row(item) for item in items])
 
 
 def add_first(conn: Connection, items: Sequence[Evidence]) -> None:
     """Store events that cannot be there yet."""
-    insert_many(conn, event, _COLUMNS, [_row(item) for item in items])
+    write_together(conn, [insertion(items)])
 
 
 def add_new(conn: Connection, items: Sequence[Evidence]) -> set[tuple[str, str]]:
@@ -48,28 +43,11 @@ def add_new(conn: Connection, items: Sequence[Evidence]) -> set[tuple[str, str]]
 
 def of_messages(conn: Connection, ids: Iterable[str]) -> dict[str, list[Evidence]]:
     """The events of these messages, by message, in the order of their recording."""
-    columns = ", ".join(f'"{column}"' for column in _COLUMNS)
-    rows = conn.execute(
-        text(f"SELECT {columns} FROM event WHERE {in_keys(conn, 'message_id', 'ids')}"),
-        {"ids": keys(conn, ids)},
-    )
     found: dict[str, list[Evidence]] = {}
-    for row in rows:
-        found.setdefault(row[0], []).append(
-            Evidence(
-                message_id=row[0],
-                key=row[1],
-                step_no=row[2],
-                attempt=row[3],
-                kind=row[4],
-                source=row[5],
-                gateway_id=row[6],
-                at=row[7],
-                occurred_at=row[8],
-                code=row[9],
-                data=orjson.loads(row[10]) if row[10] != "{}" else {},
-            )
-        )
+    for row in rows_by(conn, _SELECTED, "FROM event WHERE message_id {}", ids):
+        item = Evidence(*row)
+        item.data = orjson.loads(row[-1]) if row[-1] != "{}" else {}
+        found.setdefault(item.message_id, []).append(item)
     for items in found.values():
         items.sort(key=lambda item: (item.at, item.step_no, item.attempt, item.key))
     return found
@@ -114,15 +92,14 @@ def add_refs(conn: Connection, gateway_provider_ids: Sequence[tuple[str, str, At
 def refs(conn: Connection, known_as: Iterable[tuple[str, str]]) -> dict[tuple[str, str], AttemptRef]:
     """The attempts known under these (gateway, provider id)."""
     wanted = set(known_as)
-    rows = conn.execute(
-        text(
-            "SELECT gateway_id, provider_id, message_id, step_no, attempt FROM provider_ref"
-            f" WHERE {in_keys(conn, 'gateway_id', 'gateways')} AND {in_keys(conn, 'provider_id', 'ids')}"
-        ),
-        {
-            "gateways": keys(conn, sorted({gateway for gateway, _ in wanted})),
-            "ids": keys(conn, sorted({provider_id for _, provider_id in wanted})),
-        },
+    if not wanted:
+        return {}
+    rows = rows_by(
+        conn,
+        ("gateway_id", "provider_id", "message_id", "step_no", "attempt"),
+        "FROM provider_ref WHERE gateway_id {} AND provider_id {}",
+        {gateway for gateway, _ in wanted},
+        {provider_id for _, provider_id in wanted},
     )
     found = {(row[0], row[1]): AttemptRef(row[2], row[3], row[4]) for row in rows}
     return {key: found[key] for key in wanted & found.keys()}
@@ -178,16 +155,8 @@ def park(conn: Connection, rows: Sequence[Parked]) -> None:
 def parked_under(conn: Connection, provider_ids: Sequence[tuple[str, str]]) -> list[Parked]:
     """The parked events of these (gateway, provider id)."""
     wanted = set(provider_ids)
-    rows = conn.execute(
-        text(
-            f"SELECT {', '.join(_PARKED)} FROM parked_event WHERE"
-            f" {in_keys(conn, 'gateway_id', 'gateways')} AND {in_keys(conn, 'provider_id', 'ids')}"
-        ),
-        {
-            "gateways": keys(conn, sorted({gateway for gateway, _ in wanted})),
-            "ids": keys(conn, sorted({pid for _, pid in wanted})),
-        },
-    )
+    tail = "FROM parked_event WHERE gateway_id {} AND provider_id {}"
+    rows = rows_by(conn, _PARKED, tail, {gateway for gateway, _ in wanted}, {pid for _, pid in wanted})
     return [parked for parked in map(_parked, rows) if (parked.gateway_id, parked.provider_id) in wanted]
 
 
@@ -203,10 +172,10 @@ def oldest_parked(conn: Connection, limit: int) -> list[Parked]:
 def unpark(conn: Connection, event_keys: Sequence[tuple[str, str]]) -> None:
     """Remove parked events (gateway, event id) that have been applied or given up."""
     for gateway_id, event_id in event_keys:
-        conn.execute(
-            text("DELETE FROM parked_event WHERE gateway_id = :gateway AND event_id = :event"),
-            {"gateway": gateway_id, "event": event_id},
-        )
+        conn.execute(_UNPARK, {"gateway": gateway_id, "event": event_id})
+
+
+_UNPARK = text("DELETE FROM parked_event WHERE gateway_id = :gateway AND event_id = :event")
 
 
 def _parked(row: Any) -> Parked:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-import orjson
 from sqlalchemy import Connection, select, text, update
 
 from waypost.credit import Move
-from waypost.store.bulk import Insertion, Update, insert_together
-from waypost.store.driver import is_postgres, run
+from waypost.store.bulk import Insertion, Update, write_together
+from waypost.store.driver import is_postgres, rows_by
 from waypost.store.tables import balance, ledger_entry
 
 
@@ -36,7 +35,7 @@ class Balance:
 
 #: The columns of a `Balance`, of balance b.
 BALANCE = "b.org_id, b.currency, b.funded, b.available, b.held, b.captured, b.credit_limit"
-_BALANCES = f"SELECT {BALANCE} FROM balance b WHERE b.org_id"
+_BALANCE = BALANCE.split(", ")
 _COLUMNS = ("org_id", "id", "kind", "from_account", "to_account", "amount", "at", "message_id", "step_no", "note")
 
 
@@ -45,11 +44,11 @@ _row = attrgetter(*_COLUMNS)
 
 def lock_balances(conn: Connection, org_ids: Iterable[str]) -> dict[str, Balance]:
     """Read these balances and keep everybody else from changing them until the transaction ends."""
-    if is_postgres(conn):
-        rows = run(conn, f"{_BALANCES} = ANY($1::text[]) ORDER BY b.org_id FOR UPDATE", (sorted(set(org_ids)),))
-    else:
-        ids = orjson.dumps(list(set(org_ids))).decode()
-        rows = run(conn, f"{_BALANCES} IN (SELECT value FROM json_each(?1))", (ids,))
+    wanted = sorted(set(org_ids))
+    lock = " FOR UPDATE" if is_postgres(conn) else ""
+    rows = (
+        rows_by(conn, _BALANCE, f"FROM balance b WHERE b.org_id {{}} ORDER BY b.org_id{lock}", wanted) if wanted else ()
+    )
     return {row[0]: Balance(*row) for row in rows}
 
 
@@ -59,14 +58,19 @@ def insertion(moves: Sequence[Move]) -> Insertion:
 
 
 def post(
-    conn: Connection, moves: Sequence[Move], locked: dict[str, Balance], *, beside: Sequence[Insertion] = ()
+    conn: Connection,
+    moves: Sequence[Move],
+    locked: dict[str, Balance],
+    *,
+    beside: Sequence[Insertion] = (),
+    updates: Sequence[Update] = (),
 ) -> None:
     """Write entries, with what is to be written beside them, and change the locked balances by them.
 
     Raises `IntegrityError` where a constraint would break: a balance below its credit limit, a second capture.
     """
     changed = Update(balance, ("org_id",), ("funded", "available", "held", "captured"), _after(moves, locked))
-    insert_together(conn, [*beside, insertion(moves)], changed)
+    write_together(conn, [*beside, insertion(moves)], [changed, *updates])
 
 
 def _after(moves: Sequence[Move], locked: dict[str, Balance]) -> list[tuple[Any, ...]]:

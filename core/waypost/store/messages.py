@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import Any
 
 from sqlalchemy import Connection, func, select, text
 
-from waypost.store.bulk import Insertion, in_keys, keys, update_many
-from waypost.store.driver import is_postgres
+from waypost.store.bulk import Insertion, Update, in_keys, keys, update_many
+from waypost.store.driver import is_postgres, rows_by
 from waypost.store.tables import message
 
 
@@ -63,24 +64,31 @@ def insertion(rows: Sequence[Message]) -> Insertion:
     return Insertion(message, _NEW, [_new_row(row) for row in rows])
 
 
-_CHANGING = (
-    "status", "captured", "settled_at", "error_code", "error_detail", "contradictory", "possible_duplicate",
-    "updated_at",
-)  # fmt: skip
+@dataclass(slots=True)
+class Outcome:
+    """What became of a message so far: the part of its row that evidence changes, and whose it is."""
+
+    id: str
+    org_id: str
+    app_id: str
+    mode: str
+    status: str
+    captured: int
+    settled_at: int | None
+    error_code: str | None
+    error_detail: str | None
+    contradictory: bool
+    possible_duplicate: bool
 
 
+_OUTCOME = tuple(Outcome.__dataclass_fields__)
+_CHANGING = _OUTCOME[4:]
 _changed_row = attrgetter(*_CHANGING)
 
 
-def save_many(conn: Connection, rows: Sequence[Message]) -> None:
-    """Store what changed in messages; the caller holds their locks."""
-    update_many(
-        conn,
-        message,
-        where=("id",),
-        values=_CHANGING,
-        rows=[(row.id, *_changed_row(row)) for row in rows],
-    )
+def saving(rows: Sequence[Outcome], now: int) -> Update:
+    """What changed in messages; the caller holds their locks."""
+    return Update(message, ("id",), (*_CHANGING, "updated_at"), [(row.id, *_changed_row(row), now) for row in rows])
 
 
 def mark_sending(conn: Connection, ids: Iterable[str], now: int) -> None:
@@ -109,14 +117,21 @@ def get_many(conn: Connection, ids: Iterable[str]) -> dict[str, Message]:
     return {row.id: _message(row._mapping) for row in rows}
 
 
-def lock_many(conn: Connection, ids: Iterable[str]) -> dict[str, Message]:
-    """Messages by id, kept from everybody else until the transaction ends: the lock under which statuses change."""
-    lock = " ORDER BY id FOR UPDATE" if is_postgres(conn) else ""
-    rows = conn.execute(
-        text(f"SELECT * FROM message WHERE {in_keys(conn, 'id', 'ids')}{lock}"),
-        {"ids": keys(conn, sorted(set(ids)))},
-    )
-    return {row.id: _message(row._mapping) for row in rows}
+def lock_many(conn: Connection, ids: Iterable[str]) -> dict[str, Outcome]:
+    """What became of these messages, kept from everybody else until the transaction ends.
+
+    It is the lock under which statuses change.
+    """
+    lock = " FOR UPDATE" if is_postgres(conn) else ""
+    rows = rows_by(conn, _OUTCOME, f"FROM message WHERE id {{}} ORDER BY id{lock}", sorted(set(ids)))
+    return {row[0]: _outcome(*row) for row in rows}
+
+
+def _outcome(*values: Any) -> Outcome:
+    found = Outcome(*values)
+    # SQLite has no booleans of its own.
+    found.contradictory, found.possible_duplicate = bool(found.contradictory), bool(found.possible_duplicate)
+    return found
 
 
 def statuses(conn: Connection, ids: Iterable[str]) -> dict[str, str]:

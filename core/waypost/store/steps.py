@@ -21,13 +21,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import Any
 
 import orjson
 from sqlalchemy import Connection, select, text
 
 from waypost.lifecycle.settlement import PricedLine
-from waypost.store.bulk import Insertion, in_keys, keys, update_many
-from waypost.store.driver import is_postgres
+from waypost.store.bulk import Insertion, Update, update_many
+from waypost.store.driver import is_postgres, rows_by
 from waypost.store.tables import step
 
 
@@ -67,7 +68,7 @@ def load_choices(stored: str) -> tuple[Choice, ...]:
     )
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Step:
     """A row of `step`. Mutable: the outbox changes it under the message's lock and saves it."""
 
@@ -80,17 +81,17 @@ class Step:
     status: str
     gateway_id: str
     choices: str
+    due_at: int
+    deadline: int
+    held: int
     choice: int = 0
     attempt: int = 0
     tries: int = 0
     claims: int = 0
     lookups: int = 0
     owner: str | None = None
-    due_at: int
     wake_at: int | None = None
-    deadline: int
     window_until: int | None = None
-    held: int
     captured: int = 0
     settled_at: int | None = None
     content: str | None = None
@@ -98,11 +99,7 @@ class Step:
     after: int | None = None
 
 
-_COLUMNS = (
-    "message_id", "step_no", "app_id", "org_id", "channel", "state", "status", "gateway_id", "choices", "choice",
-    "attempt", "tries", "claims", "lookups", "owner", "due_at", "wake_at", "deadline", "window_until", "held",
-    "captured", "settled_at", "content", "until", "after",
-)  # fmt: skip
+_COLUMNS = tuple(Step.__dataclass_fields__)
 _NEW = (
     "message_id", "step_no", "app_id", "org_id", "channel", "state", "status", "gateway_id", "choices", "due_at",
     "wake_at", "deadline", "held", "content", "until", "after",
@@ -113,7 +110,7 @@ _CHANGING = (
 )  # fmt: skip
 _new_row = attrgetter(*_NEW)
 _changed_row = attrgetter(*_CHANGING)
-_SELECT = "SELECT " + ", ".join(f's."{column}"' for column in _COLUMNS) + " FROM step s"
+_SELECTED = tuple(f's."{column}"' for column in _COLUMNS)
 
 _CLAIMED = """
     UPDATE step SET state = 'claimed', attempt = attempt + 1, claims = claims + 1, owner = :owner,
@@ -150,26 +147,28 @@ def insertion(rows: Sequence[Step]) -> Insertion:
     return Insertion(step, _NEW, [_new_row(row) for row in rows])
 
 
-def save_many(conn: Connection, rows: Sequence[Step]) -> None:
-    """Store what changed in steps; the caller holds their messages' locks."""
-    update_many(
-        conn,
+def changing(row: Step) -> tuple[Any, ...]:
+    """What `saving` would store of a step now: equal values need not be stored."""
+    values: tuple[Any, ...] = _changed_row(row)
+    return values
+
+
+def saving(rows: Sequence[Step]) -> Update:
+    """What changed in steps; the caller holds their messages' locks."""
+    return Update(
         step,
-        where=("message_id", "step_no"),
-        values=_CHANGING,
-        rows=[(row.message_id, row.step_no, *_changed_row(row)) for row in rows],
+        ("message_id", "step_no"),
+        _CHANGING,
+        [(row.message_id, row.step_no, *_changed_row(row)) for row in rows],
     )
 
 
 def of_messages(conn: Connection, ids: Iterable[str]) -> dict[str, list[Step]]:
     """The steps of these messages, in order, by message."""
-    rows = conn.execute(
-        text(f"{_SELECT} WHERE {in_keys(conn, 's.message_id', 'ids')} ORDER BY s.message_id, s.step_no"),
-        {"ids": keys(conn, ids)},
-    )
     found: dict[str, list[Step]] = {}
-    for row in rows:
-        found.setdefault(row.message_id, []).append(_step(row._mapping))
+    tail = "FROM step s WHERE s.message_id {} ORDER BY s.message_id, s.step_no"
+    for row in rows_by(conn, _SELECTED, tail, ids):
+        found.setdefault(row[0], []).append(Step(*row))
     return found
 
 
@@ -219,10 +218,8 @@ def claim(
     }
     if is_postgres(conn):
         rows = conn.execute(_PG_CLAIM, parameters | {"apps": list(app_ids)})
-        return [_step(row._mapping) for row in rows]
-    return [
-        _step(row._mapping) for app_id in app_ids for row in conn.execute(_LITE_CLAIM, parameters | {"app": app_id})
-    ]
+        return [Step(*row) for row in rows]
+    return [Step(*row) for app_id in app_ids for row in conn.execute(_LITE_CLAIM, parameters | {"app": app_id})]
 
 
 def begin_sending(conn: Connection, claimed: Sequence[Step], owner: str, lease_until: int) -> set[tuple[str, int]]:
@@ -241,6 +238,20 @@ def begin_sending(conn: Connection, claimed: Sequence[Step], owner: str, lease_u
         ],
     )
     return {(row[0], row[1]) for row in won}
+
+
+def give_back(conn: Connection, claimed: Sequence[Step], owner: str) -> None:
+    """Queue claims again that are not to be sent now after all."""
+    update_many(
+        conn,
+        step,
+        where=("message_id", "step_no", "attempt", "state", "owner"),
+        values=("state", "owner", "wake_at", "claims"),
+        rows=[
+            (row.message_id, row.step_no, row.attempt, "claimed", owner, "queued", None, row.deadline, row.claims - 1)
+            for row in claimed
+        ],
+    )
 
 
 def postpone_lookup(
@@ -301,7 +312,3 @@ def queue_lengths(conn: Connection) -> dict[str, int]:
     """How many steps wait in each gateway's queue."""
     rows = conn.execute(text("SELECT gateway_id, COUNT(*) FROM step WHERE state = 'queued' GROUP BY gateway_id"))
     return {row[0]: int(row[1]) for row in rows}
-
-
-def _step(row: object) -> Step:
-    return Step(**dict(row))  # type: ignore[call-overload]
