@@ -65,6 +65,7 @@ GENERIC_ROWS: Mapping[ErrorKey, ErrorRow] = {
     (10, None): _PERMISSION,
     (32, None): ErrorRow(RateLimited, "The page has reached its call limit."),
     (100, None): ErrorRow(ContentRejected, "A parameter of the request is invalid."),
+    (100, 33): ErrorRow(Misconfigured, "The account does not exist, or its token may not use it."),
     (102, None): _TOKEN,
     (190, None): _TOKEN,
     (368, None): ErrorRow(AccountBlocked, "The account is blocked for violating a policy."),

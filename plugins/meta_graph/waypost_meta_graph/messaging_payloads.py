@@ -25,6 +25,8 @@ from waypost.plugin import (
     Unsupported,
 )
 
+from waypost_meta_graph.limits import within
+
 SENDER_ACTIONS = {"typing_on": "typing_on", "typing_off": "typing_off", "mark_read": "mark_seen"}
 ATTACHMENT_TYPES = {"image": "image", "video": "video", "audio": "audio", "document": "file"}
 #: Quick replies that ask for what the person's profile holds; a choice with this id becomes one.
@@ -103,12 +105,6 @@ def _checked_text(surface: Surface, text: str) -> str:
     return text
 
 
-def _short(what: str, text: str, limit: int) -> str:
-    if len(text) > limit:
-        raise ContentRejected(f"{what} may have {limit} characters; this has {len(text)}.")
-    return text
-
-
 def _refuse_header_and_footer(surface: Surface, content: Buttons) -> None:
     if content.header or content.footer:
         raise Unsupported(f"{surface.title} buttons have neither header nor footer.")
@@ -128,7 +124,7 @@ def _quick_reply(surface: Surface, choice: Choice) -> dict[str, Any]:
         return {"content_type": choice.id}
     reply = {
         "content_type": "text",
-        "title": _short("A quick reply's title", choice.title, TITLE_CHARACTERS),
+        "title": within("A quick reply's title", choice.title, TITLE_CHARACTERS),
         "payload": choice.id or choice.title,
     }
     if choice.image_url:
@@ -142,7 +138,7 @@ def _buttons(surface: Surface, content: Buttons) -> dict[str, Any]:
     return template_attachment(
         {
             "template_type": "button",
-            "text": _short("The text above buttons", content.body, BUTTON_TEXT_CHARACTERS),
+            "text": within("The text above buttons", content.body, BUTTON_TEXT_CHARACTERS),
             "buttons": [_button(surface, choice) for choice in content.choices],
         }
     )
@@ -151,7 +147,7 @@ def _buttons(surface: Surface, content: Buttons) -> dict[str, Any]:
 def _button(surface: Surface, choice: Choice) -> dict[str, Any]:
     if choice.description or choice.image_url:
         raise Unsupported(f"{surface.title} buttons have neither description nor image.")
-    title = _short("A button's title", choice.title, TITLE_CHARACTERS)
+    title = within("A button's title", choice.title, TITLE_CHARACTERS)
     if choice.url:
         return {"type": "web_url", "url": choice.url, "title": title}
     if choice.phone:
@@ -162,9 +158,9 @@ def _button(surface: Surface, choice: Choice) -> dict[str, Any]:
 
 
 def _card(surface: Surface, card: Card) -> dict[str, Any]:
-    element: dict[str, Any] = {"title": _short("A card's title", card.title, CARD_CHARACTERS)}
+    element: dict[str, Any] = {"title": within("A card's title", card.title, CARD_CHARACTERS)}
     if card.subtitle:
-        element["subtitle"] = _short("A card's subtitle", card.subtitle, CARD_CHARACTERS)
+        element["subtitle"] = within("A card's subtitle", card.subtitle, CARD_CHARACTERS)
     if card.image_url:
         element["image_url"] = card.image_url
     if card.url:

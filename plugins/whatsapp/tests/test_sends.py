@@ -304,9 +304,25 @@ async def test_what_needs_a_business_account_says_so(plugin: WhatsApp, context: 
         await plugin.connect_webhook(ctx, "https://gw.example.test/")
 
 
+def menu(*rows: dict[str, Any], button: str = "Choose") -> dict[str, Any]:
+    return {"kind": "list", "body": "?", "button": button, "sections": [{"title": "s", "choices": list(rows)}]}
+
+
 @pytest.mark.parametrize(
     ("spec", "error"),
     [
+        ({"kind": "text", "body": "x" * 4097}, ContentRejected),
+        ({"kind": "image", "url": f"{CDN}/a", "caption": "x" * 1025}, ContentRejected),
+        ({"kind": "buttons", "body": "?", "choices": [{"title": word} for word in "abcd"]}, ContentRejected),
+        ({"kind": "buttons", "body": "?", "choices": [{"title": "x" * 21, "id": "1"}]}, ContentRejected),
+        ({"kind": "buttons", "body": "?", "choices": [{"title": "x", "id": "1" * 257}]}, ContentRejected),
+        ({"kind": "buttons", "body": "?", "choices": [{"title": "x" * 21, "url": CDN}]}, ContentRejected),
+        ({"kind": "buttons", "body": "?", "choices": [{"title": "x"}], "footer": "x" * 61}, ContentRejected),
+        (menu(*({"title": str(number)} for number in range(11))), ContentRejected),
+        (menu({"title": "x" * 25, "id": "1"}), ContentRejected),
+        (menu({"title": "x", "description": "x" * 73}), ContentRejected),
+        (menu({"title": "x", "id": "1" * 201}), ContentRejected),
+        (menu({"title": "x"}, button="x" * 21), ContentRejected),
         ({"kind": "image"}, ContentRejected),
         ({"kind": "image", "url": f"{CDN}/a", "media_id": "1"}, ContentRejected),
         ({"kind": "image", "url": f"{CDN}/a", "more_urls": [f"{CDN}/b"]}, Unsupported),
@@ -337,6 +353,20 @@ async def test_what_whatsapp_cannot_express(
     with pytest.raises(error) as sent:
         await plugin.send(context(), message)
     assert type(priced.value) is type(sent.value) is error
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"kind": "text", "body": "x" * 4096},
+        {"kind": "image", "url": f"{CDN}/a", "caption": "x" * 1024},
+        {"kind": "buttons", "body": "?", "choices": [{"title": word * 20, "id": word * 256} for word in "abc"]},
+        {"kind": "buttons", "body": "?", "choices": [{"title": "x" * 20, "url": CDN}], "footer": "x" * 60},
+        menu(*({"title": f"{n:024}", "id": f"{n:0200}", "description": "x" * 72} for n in range(10)), button="x" * 20),
+    ],
+)
+def test_what_just_fits(spec: dict[str, Any], plugin: WhatsApp, context: Make, outbound: Make) -> None:
+    assert plugin.price(context(), outbound(made(plugin, spec))).lines
 
 
 def test_positional_variables_go_by_number_not_by_order(account: WhatsAppSettings, outbound: Make) -> None:

@@ -206,7 +206,7 @@ async def test_the_handshake_over_http(plugin: WhatsApp, provider: Any) -> None:
     ("settings", "error", "code"),
     [
         ({"access_token": "wrong"}, AccountBlocked, "190"),
-        ({"phone_number_id": "1"}, ContentRejected, "100/33"),
+        ({"phone_number_id": "1"}, Misconfigured, "100/33"),
     ],
 )
 async def test_wrong_settings(
@@ -222,7 +222,6 @@ async def test_wrong_settings(
 @pytest.mark.parametrize(
     ("content", "error", "code"),
     [
-        (Text(body="x" * 4097), ContentRejected, "100"),
         (Template(template_id="missing_template"), Misconfigured, "132001"),
         (Template(template_id="order_update", language="fr"), Misconfigured, "132001"),
         (Template(template_id="order_update", variables={"1": "a"}), ContentRejected, "132000"),
@@ -253,6 +252,10 @@ async def test_what_the_provider_finds_wrong(
         (b'{"messaging_product":"whatsapp","recipient":"nobody"}', 131009),
         (b'{"messaging_product":"whatsapp","to":"16505550143","type":"hologram"}', 100),
         (b'{"messaging_product":"whatsapp","to":"16505550143","type":"text"}', 100),
+        (
+            b'{"messaging_product":"whatsapp","to":"16505550143","type":"text","text":{"body":"%s"}}' % (b"x" * 4097),
+            100,
+        ),
         (b'{"messaging_product":"whatsapp","to":"16505550143","type":"image","image":{}}', 131008),
         (b'{"messaging_product":"whatsapp","to":"16505550143","type":"interactive"}', 131008),
         (b'{"messaging_product":"whatsapp","to":"16505550143","type":"template"}', 131008),

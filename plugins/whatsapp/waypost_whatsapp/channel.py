@@ -33,7 +33,7 @@ from waypost_whatsapp import addresses, events
 from waypost_whatsapp.errors import ERRORS
 from waypost_whatsapp.examples import EXAMPLES
 from waypost_whatsapp.health import health_of
-from waypost_whatsapp.payloads import Interactive, message_body
+from waypost_whatsapp.payloads import TEXT_CHARACTERS, Interactive, message_body
 from waypost_whatsapp.quotes import quote
 from waypost_whatsapp.settings import WhatsAppSettings
 from waypost_whatsapp.simulator import WhatsAppSimulator
@@ -59,7 +59,7 @@ class WhatsApp:
             content_kinds=frozenset(EXAMPLES),
             content_models=(Interactive,),
             features=frozenset({"templates", "correlation", "batched_webhooks", "replies", "service_window"}),
-            limits=Limits(text_length=4096, media_bytes=100 * 1024 * 1024),
+            limits=Limits(text_length=TEXT_CHARACTERS, media_bytes=100 * 1024 * 1024),
             last_receipt="read",
             receives="webhook",
             webhook_scope="shared",

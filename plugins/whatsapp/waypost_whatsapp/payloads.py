@@ -23,10 +23,24 @@ from waypost.plugin import (
     Unsupported,
 )
 from waypost.plugin.content import Action
+from waypost_meta_graph.limits import within
 
 from waypost_whatsapp.addresses import E164, USER_ID
 from waypost_whatsapp.settings import WhatsAppSettings
 from waypost_whatsapp.templates import template_object
+
+#: Meta, WhatsApp Cloud API, "Messages", "Interactive reply buttons", "Interactive list", "Interactive CTA URL buttons".
+#: Only what every version documents alike: the rest is Meta's to check.
+TEXT_CHARACTERS = 4096
+_CAPTION_CHARACTERS = 1024
+_FOOTER_CHARACTERS = 60
+_BUTTONS = 3
+_TITLE_CHARACTERS = 20
+_BUTTON_ID_CHARACTERS = 256
+_ROWS = 10
+_ROW_TITLE_CHARACTERS = 24
+_ROW_DESCRIPTION_CHARACTERS = 72
+_ROW_ID_CHARACTERS = 200
 
 _CAPTIONED = frozenset({"image", "video", "document"})
 
@@ -83,7 +97,10 @@ def _fragment(account: WhatsAppSettings, content: Content) -> dict[str, Any]:
 
 
 def _text(content: Text) -> dict[str, Any]:
-    return {"type": "text", "text": {"preview_url": content.preview_url, "body": content.body}}
+    return {
+        "type": "text",
+        "text": {"preview_url": content.preview_url, "body": within("A text", content.body, TEXT_CHARACTERS)},
+    }
 
 
 def _media(content: Media) -> dict[str, Any]:
@@ -95,7 +112,7 @@ def _media(content: Media) -> dict[str, Any]:
     if content.caption:
         if content.kind not in _CAPTIONED:
             raise Unsupported(f"WhatsApp shows no caption with a {content.kind}.")
-        media["caption"] = content.caption
+        media["caption"] = within("A caption", content.caption, _CAPTION_CHARACTERS)
     if content.filename and content.kind == "document":
         media["filename"] = content.filename
     if content.voice and content.kind == "audio":
@@ -128,26 +145,34 @@ def _buttons(content: Buttons) -> dict[str, Any]:
             raise Unsupported("A WhatsApp button has no description; use a list.")
     if linked and len(content.choices) > 1:
         raise Unsupported("WhatsApp takes reply buttons or one link, not both.")
+    if len(content.choices) > _BUTTONS:
+        raise ContentRejected(f"WhatsApp shows {_BUTTONS} buttons; use a list for more.")
     action: dict[str, Any]
     if linked:
-        parameters = {"display_text": linked[0].title, "url": linked[0].url}
+        parameters = {"display_text": _title(linked[0]), "url": linked[0].url}
         kind, action = "cta_url", {"name": "cta_url", "parameters": parameters}
     else:
-        replies = [{"type": "reply", "reply": {"id": _id(choice), "title": choice.title}} for choice in content.choices]
-        kind, action = "button", {"buttons": replies}
+        replies = [{"id": _id(choice, _BUTTON_ID_CHARACTERS), "title": _title(choice)} for choice in content.choices]
+        kind, action = "button", {"buttons": [{"type": "reply", "reply": reply} for reply in replies]}
     return {"type": "interactive", "interactive": _framed(kind, content, action)}
 
 
 def _list(content: ChoiceList) -> dict[str, Any]:
-    sections = []
-    for section in content.sections:
-        rows = []
-        for choice in section.choices:
-            _plain(choice, url_allowed=False)
-            rows.append({"id": _id(choice), "title": choice.title} | _given(description=choice.description))
-        sections.append(_given(title=section.title) | {"rows": rows})
-    action = {"button": content.button, "sections": sections}
+    if sum(len(section.choices) for section in content.sections) > _ROWS:
+        raise ContentRejected(f"A WhatsApp list has {_ROWS} rows at most, in all its sections.")
+    sections = [
+        _given(title=section.title) | {"rows": [_row(choice) for choice in section.choices]}
+        for section in content.sections
+    ]
+    action = {"button": within("A list's button", content.button, _TITLE_CHARACTERS), "sections": sections}
     return {"type": "interactive", "interactive": _framed("list", content, action)}
+
+
+def _row(choice: Choice) -> dict[str, Any]:
+    _plain(choice, url_allowed=False)
+    title = within("A row's title", choice.title, _ROW_TITLE_CHARACTERS)
+    description = within("A row's description", choice.description or "", _ROW_DESCRIPTION_CHARACTERS)
+    return {"id": _id(choice, _ROW_ID_CHARACTERS), "title": title} | _given(description=description)
 
 
 def _framed(kind: str, content: Buttons | ChoiceList, action: dict[str, Any]) -> dict[str, Any]:
@@ -156,7 +181,7 @@ def _framed(kind: str, content: Buttons | ChoiceList, action: dict[str, Any]) ->
         made["header"] = {"type": "text", "text": content.header}
     made["body"] = {"text": content.body}
     if content.footer:
-        made["footer"] = {"text": content.footer}
+        made["footer"] = {"text": within("A footer", content.footer, _FOOTER_CHARACTERS)}
     return made | {"action": action}
 
 
@@ -165,8 +190,12 @@ def _plain(choice: Choice, *, url_allowed: bool) -> None:
         raise Unsupported("WhatsApp cannot show this kind of choice.")
 
 
-def _id(choice: Choice) -> str:
-    return choice.id if choice.id is not None else choice.title
+def _title(choice: Choice) -> str:
+    return within("A button's title", choice.title, _TITLE_CHARACTERS)
+
+
+def _id(choice: Choice, limit: int) -> str:
+    return within("A choice's id", choice.id if choice.id is not None else choice.title, limit)
 
 
 def _given(**fields: str | None) -> dict[str, Any]:

@@ -151,7 +151,7 @@ async def test_account_that_cannot_be_asked(
 
 
 async def test_another_account_is_refused(product: Product, simulated: MakeContext, outbound: MakeMessage) -> None:
-    with pytest.raises(ContentRejected):
+    with pytest.raises(Misconfigured):
         await product.channel.send(simulated(settings=product.elsewhere), outbound(Text(body="x")))
 
 
