@@ -105,6 +105,13 @@ async def delivered(gateway: Deployment, partner: Partner, message_id: str) -> d
     return data
 
 
+@pytest.fixture(autouse=True)
+def unhurried(gateway: Deployment) -> None:
+    """Receipts come late enough for the answers to tell of the sending, as the documents show."""
+    for simulator in gateway.simulators.values():
+        simulator.delay = 0.5
+
+
 @pytest.fixture
 def curl() -> str:
     found = shutil.which("curl")

@@ -6,40 +6,17 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from fake_channel import FakeChannel
-from pysqlite3 import dbapi2
-from sqlalchemy import Connection, text
+from sqlalchemy import text
+from standings import revoke, rows, suspend_app, suspend_org, without_foreign_keys
 from waypost import history, refusals
 from waypost.admission.request import FallbackRequest, SendRequest
 from waypost.clock import HOUR, SECOND
 from waypost.ids import new_id
 from waypost.plugin import DeliveryUpdate, InvalidRecipient, OptedOut, Quote, QuoteLine
 from waypost.refusals import Refusal
-from waypost.store import apps, gateways, keys, organizations
-from waypost.store.database import Database, StoreUnavailableError
+from waypost.store import gateways, organizations
+from waypost.store.database import StoreUnavailableError
 from world import PRICE, TO, OpenWorld, Partner, World
-
-WRITTEN = ("message", "step", "event", "ledger_entry", "idempotency")
-
-
-async def rows(database: Database) -> dict[str, int]:
-    def work(conn: Connection) -> dict[str, int]:
-        return {name: conn.execute(text(f"SELECT COUNT(*) FROM {name}")).scalar_one() for name in WRITTEN}
-
-    return await database.read(work)
-
-
-async def without_foreign_keys(database: Database, statement: str) -> None:
-    """Break what the database protects, as a careless deletion by hand would."""
-    if database.url.startswith("sqlite"):
-        with dbapi2.connect(database.url.removeprefix("sqlite:///")) as connection:
-            connection.execute(statement)
-        return
-
-    def work(conn: Connection) -> None:
-        conn.execute(text("SET LOCAL session_replication_role = replica"))
-        conn.execute(text(statement))
-
-    await database.write(work)
 
 
 async def refused(world: World, partner: Partner | str, code: type[Refusal], **fields: object) -> Refusal:
@@ -89,23 +66,6 @@ async def test_an_expired_key_is_refused(world: World) -> None:
 
 
 Change = Callable[[World, Partner], Awaitable[object]]
-
-
-async def revoke(world: World, partner: Partner) -> object:
-    def work(conn: Connection) -> None:
-        for key, _ in keys.all_of_them(conn):
-            if key.app_id == partner.app.id:
-                keys.revoke(conn, key.id, world.clock.now())
-
-    return await world.database.write(work)
-
-
-async def suspend_app(world: World, partner: Partner) -> object:
-    return await world.database.write(lambda conn: apps.set_status(conn, partner.app.id, "suspended"))
-
-
-async def suspend_org(world: World, partner: Partner) -> object:
-    return await world.database.write(lambda conn: organizations.set_status(conn, partner.org.id, "suspended"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,143 @@
+"""Admission in one statement: it says yes where the transaction would admit everyone, and else writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+from sqlalchemy import Connection
+from standings import revoke, rows, suspend_app, suspend_org, without_foreign_keys
+from waypost import refusals
+from waypost.admission.admit import admit, admit_at_once
+from waypost.admission.candidate import Admitted, Candidate
+from waypost.admission.intake import Intake
+from waypost.admission.request import SendRequest
+from waypost.clock import HOUR
+from waypost.refusals import Refusal
+from waypost.store import keys, ledger
+from world import PRICE, TO, Partner, World
+
+
+async def candidate(world: World, partner: Partner, **fields: object) -> Candidate:
+    caller = await world.node.desk.authenticate(partner.secret)
+    request = SendRequest(channel="SMS", to=TO, content={"kind": "text", "body": "Hello"}, **fields)  # type: ignore[arg-type]
+    return Intake(world.node.accounts, world.clock, HOUR).prepare(caller, request, world.node.directory, {})
+
+
+async def at_once(world: World, candidates: Sequence[Candidate]) -> bool:
+    return await world.database.write_alone(lambda conn: admit_at_once(conn, candidates)) is not None
+
+
+async def one_by_one(world: World, candidates: Sequence[Candidate]) -> list[type]:
+    verdicts = await world.database.write(lambda conn: admit(conn, candidates))
+    return [type(verdict) for verdict in verdicts]
+
+
+async def test_all_of_them_are_there_and_paid_for(world: World) -> None:
+    rich, other = await world.partner(credit_micros=10 * PRICE), await world.partner(credit_micros=PRICE)
+    before = await rows(world.database)
+    batch = [await candidate(world, partner) for partner in (rich, other, rich)]
+    assert await at_once(world, batch)
+    for item in batch:
+        assert await world.message(item.message.id) == item.message
+        assert await world.steps(item.message.id) == item.steps
+    after = await rows(world.database)
+    assert {name: after[name] - before[name] for name in after} == {
+        "message": 3, "step": 3, "event": 0, "ledger_entry": 3, "idempotency": 0,
+    }  # fmt: skip
+    assert ((await world.balance(rich.org)).available, (await world.balance(rich.org)).held) == (8 * PRICE, 2 * PRICE)
+    assert ((await world.balance(other.org)).available, (await world.balance(other.org)).held) == (0, PRICE)
+    assert await world.books_balance()
+
+
+async def expire(world: World, partner: Partner) -> object:
+    def work(conn: Connection) -> None:
+        for key, _ in keys.all_of_them(conn):
+            if key.app_id == partner.app.id:
+                keys.set_expiry(conn, key.id, world.clock.now())
+
+    return await world.database.write(work)
+
+
+async def lose_app(world: World, partner: Partner) -> object:
+    return await without_foreign_keys(
+        world.database, f"UPDATE api_key SET app_id = 'app_gone' WHERE app_id = '{partner.app.id}'"
+    )
+
+
+async def lose_organization(world: World, partner: Partner) -> object:
+    return await without_foreign_keys(
+        world.database, f"UPDATE app SET org_id = 'org_gone' WHERE id = '{partner.app.id}'"
+    )
+
+
+async def lose_key(world: World, partner: Partner) -> object:
+    return await without_foreign_keys(world.database, f"DELETE FROM api_key WHERE app_id = '{partner.app.id}'")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code"),
+    [
+        (revoke, refusals.Unauthorized),
+        (expire, refusals.Unauthorized),
+        (lose_key, refusals.Unauthorized),
+        (suspend_app, refusals.AppInactive),
+        (lose_app, refusals.AppNotFound),
+        (suspend_org, refusals.OrgInactive),
+        (lose_organization, refusals.OrgNotFound),
+    ],
+)
+async def test_one_whose_standing_is_lost_stops_the_statement_and_nobody_else(
+    world: World, spoil: Callable[[World, Partner], Awaitable[object]], code: type[Refusal]
+) -> None:
+    good, bad = await world.partner(), await world.partner()
+    batch = [await candidate(world, good), await candidate(world, bad), await candidate(world, good)]
+    await spoil(world, bad)
+    before = await rows(world.database)
+    assert not await at_once(world, batch)
+    assert await rows(world.database) == before
+    assert await world.books_balance()
+    assert await one_by_one(world, batch) == [Admitted, code, Admitted]
+
+
+@pytest.mark.parametrize(("credit", "limit", "admitted"), [(3, 0, 3), (2, 0, 2), (1, 2, 3), (1, 1, 2), (0, 0, 0)])
+async def test_credit_is_enough_for_all_or_the_statement_is_not_run(
+    world: World, credit: int, limit: int, admitted: int
+) -> None:
+    partner = await world.partner(credit_micros=credit * PRICE)
+    await world.database.write(lambda conn: ledger.set_credit_limit(conn, partner.org.id, limit * PRICE))
+    batch = [await candidate(world, partner) for _ in range(3)]
+    before = await rows(world.database)
+    assert await at_once(world, batch) == (admitted == 3)
+    if admitted < 3:
+        assert await rows(world.database) == before
+        expected = [Admitted] * admitted + [refusals.InsufficientCredit] * (3 - admitted)
+        assert await one_by_one(world, batch) == expected
+    assert (await world.balance(partner.org)).available == (credit - admitted) * PRICE
+    assert await world.books_balance()
+
+
+async def test_free_messages_need_no_credit_but_an_organization_in_good_standing(world: World) -> None:
+    partner = await world.partner(credit_micros=0, mode="test")
+    free = await candidate(world, partner)
+    assert free.holds == []
+    assert await at_once(world, [free])
+    again = await candidate(world, partner)
+    await suspend_org(world, partner)
+    assert not await at_once(world, [again])
+
+
+async def test_an_idempotency_key_is_left_to_the_transaction(world: World) -> None:
+    partner = await world.partner()
+    assert not await at_once(world, [await candidate(world, partner, idempotency_key="k", fingerprint="f")])
+
+
+async def test_other_trouble_is_not_taken_for_a_refusal(world: World) -> None:
+    """The same message twice breaks a constraint: that is a fault, and it is told as one."""
+    from sqlalchemy.exc import IntegrityError
+
+    item = await candidate(world, await world.partner())
+    assert await at_once(world, [item])
+    with pytest.raises(IntegrityError):
+        await at_once(world, [item])
+    assert await world.books_balance()
