@@ -134,8 +134,7 @@ class Lane:
             return again_in
         if self.breaker.state == "open":  # it opened while they were being claimed
             await self._tools.database.write(lambda conn: steps.give_back(conn, claimed, self._tools.owner))
-            return 0.0
-        if not await self._begin(await self._prepare(claimed, found)):
+        elif not await self._begin(await self._prepare(claimed, found)):
             self.breaker.unused()
         return 0.0
 
