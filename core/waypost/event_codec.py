@@ -24,22 +24,22 @@ def storable(event: ChannelEvent) -> ChannelEvent:
     changed: dict[str, Any] = {}
     for name in _names(type(event)):  # type: ignore[arg-type]  # mypy takes the class for one of its instances
         value = getattr(event, name)
-        if value is None:
-            continue
-        if isinstance(value, str):
-            if not _is_storable(value):
-                changed[name] = _stored(value)
-        elif isinstance(value, Address):
-            if not _is_storable(value.value):
-                changed[name] = Address(value.kind, _stored(value.value))
-        elif (
-            isinstance(value, tuple)
-            and value
-            and isinstance(value[0], Address)
-            and not all(_is_storable(address.value) for address in value)
-        ):
-            changed[name] = tuple(Address(address.kind, _stored(address.value)) for address in value)
+        if value is not None:
+            kept = _kept(value)
+            if kept is not value and kept != value:
+                changed[name] = kept
     return replace(event, **changed) if changed else event
+
+
+def _kept(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if value.isascii() and "\0" not in value else _stored(value)
+    if isinstance(value, Address):
+        kept = _kept(value.value)
+        return value if kept is value.value else Address(value.kind, kept)
+    if isinstance(value, tuple) and value and isinstance(value[0], Address):
+        return tuple(_kept(address) for address in value)
+    return value
 
 
 @cache
@@ -50,12 +50,6 @@ def _names(kind: type[ChannelEvent]) -> tuple[str, ...]:
 @cache
 def _all_names(kind: type[ChannelEvent]) -> tuple[str, ...]:
     return tuple(item.name for item in fields(kind))
-
-
-def _is_storable(text: str) -> bool:
-    if "\0" in text:
-        return False
-    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _stored(text: str) -> str:

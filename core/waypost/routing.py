@@ -24,6 +24,8 @@ class Directory:
     routes: Mapping[tuple[str, str], tuple[Route, ...]] = field(default_factory=dict)
     cards: Mapping[str, RateCard] = field(default_factory=dict)
     apps: Mapping[str, App] = field(default_factory=dict)
+    #: The same gateways by plugin and account reference, and by plugin (under None).
+    by_account: Mapping[tuple[str, str | None], tuple[Gateway, ...]] = field(default_factory=dict)
 
     def route(self, app_id: str, channel: str, destination: str) -> Route | None:
         """The app's route to this destination: the one with the longest matching prefix."""
@@ -37,17 +39,13 @@ class Directory:
         found = (self.gateways.get(gateway_id) for gateway_id in route.gateway_ids)
         return [gateway for gateway in found if gateway and gateway.mode == mode and gateway.status != "disabled"]
 
-    def by_account_ref(self, plugin: str, account_ref: str) -> list[Gateway]:
+    def by_account_ref(self, plugin: str, account_ref: str) -> tuple[Gateway, ...]:
         """The gateways of a plugin that an account reference may mean."""
-        return [
-            gateway
-            for gateway in self.gateways.values()
-            if gateway.plugin == plugin and gateway.account_ref == account_ref
-        ]
+        return self.by_account.get((plugin, account_ref), ())
 
-    def of_plugin(self, plugin: str) -> list[Gateway]:
+    def of_plugin(self, plugin: str) -> tuple[Gateway, ...]:
         """Every gateway of a plugin."""
-        return [gateway for gateway in self.gateways.values() if gateway.plugin == plugin]
+        return self.by_account.get((plugin, None), ())
 
 
 def load_directory(conn: Connection) -> Directory:
@@ -56,14 +54,25 @@ def load_directory(conn: Connection) -> Directory:
     cards: dict[str, RateCard] = {}
     for rate in rates.all_rates(conn):
         cards.setdefault(rate.gateway_id, RateCard()).add(rate)
+    found = gateways.all_of_them(conn)
     return Directory(
         revision=revision,
-        gateways={gateway.id: gateway for gateway in gateways.all_of_them(conn)},
+        gateways={gateway.id: gateway for gateway in found},
         provider_apps={row.id: row for row in gateways.provider_apps(conn)},
         routes=_by_app_and_channel(rates.all_routes(conn)),
         cards=cards,
         apps={app.id: app for app in apps.all_of_them(conn)},
+        by_account=_by_account(found),
     )
+
+
+def _by_account(found: Iterable[Gateway]) -> dict[tuple[str, str | None], tuple[Gateway, ...]]:
+    grouped: dict[tuple[str, str | None], list[Gateway]] = {}
+    for gateway in found:
+        grouped.setdefault((gateway.plugin, None), []).append(gateway)
+        if gateway.account_ref is not None:
+            grouped.setdefault((gateway.plugin, gateway.account_ref), []).append(gateway)
+    return {key: tuple(together) for key, together in grouped.items()}
 
 
 def _by_app_and_channel(routes: Iterable[Route]) -> dict[tuple[str, str], tuple[Route, ...]]:

@@ -17,6 +17,8 @@ Piece = Mapping[str, Any]
 _FIRST_MILLISECONDS = 100_000_000_000
 #: How much deeper than the document itself its pieces may lie in what is made of them.
 _SPARE_LEVELS = 16
+#: A document with fewer objects and arrays cannot be nested too deeply.
+_CERTAINLY_FLAT = 200
 #: What neither UTF-8 nor PostgreSQL can hold.
 _UNSTORABLE = re.compile(r"[\ud800-\udfff\0]")
 
@@ -31,6 +33,8 @@ def load(body: bytes) -> Any:
         value = orjson.loads(body)
         if b"\\u0000" in body:
             value = _mended(value)
+        elif body.count(b"{") + body.count(b"[") < _CERTAINLY_FLAT:
+            return value
     except orjson.JSONDecodeError:
         value = _load_leniently(body)
     except RecursionError:  # of `_mended`: the writer would take a few levels more
@@ -79,13 +83,13 @@ def load_object(body: bytes) -> dict[str, Any] | None:
 def child(piece: Any, *path: str) -> dict[str, Any]:
     """The object below these keys; an empty one where there is none."""
     for key in path:
-        piece = piece.get(key) if isinstance(piece, Mapping) else None
+        piece = piece.get(key) if isinstance(piece, dict) else None
     return piece if isinstance(piece, dict) else {}
 
 
 def items(piece: Any, key: str) -> list[Any]:
     """Everything in the array below a key, whatever its type; nothing where there is no array."""
-    value = piece.get(key) if isinstance(piece, Mapping) else None
+    value = piece.get(key) if isinstance(piece, dict) else None
     return value if isinstance(value, list) else []
 
 
@@ -96,7 +100,7 @@ def objects(piece: Any, key: str) -> Iterator[dict[str, Any]]:
 
 def text(piece: Any, key: str) -> str | None:
     """The text below a key, a whole number as its digits; None where it is empty or something else."""
-    value = piece.get(key) if isinstance(piece, Mapping) else None
+    value = piece.get(key) if isinstance(piece, dict) else None
     if isinstance(value, str):
         return value or None
     if isinstance(value, int) and not isinstance(value, bool):
@@ -106,7 +110,7 @@ def text(piece: Any, key: str) -> str | None:
 
 def whole(piece: Any, key: str) -> int | None:
     """The whole number below a key, given as a number or as digits."""
-    value = piece.get(key) if isinstance(piece, Mapping) else None
+    value = piece.get(key) if isinstance(piece, dict) else None
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -127,7 +131,7 @@ def _parsed(digits: str) -> int | None:
 
 def decimal(piece: Any, key: str) -> float | None:
     """The finite number below a key, given as a number or as text."""
-    value = piece.get(key) if isinstance(piece, Mapping) else None
+    value = piece.get(key) if isinstance(piece, dict) else None
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -139,7 +143,7 @@ def decimal(piece: Any, key: str) -> float | None:
 
 def flag(piece: Any, key: str) -> bool | None:
     """The truth value below a key; None where it is anything but true or false."""
-    value = piece.get(key) if isinstance(piece, Mapping) else None
+    value = piece.get(key) if isinstance(piece, dict) else None
     return value if isinstance(value, bool) else None
 
 
@@ -172,4 +176,4 @@ def _from_epoch(number: float) -> datetime | None:
 
 def moment_at(piece: Any, key: str = "timestamp") -> datetime | None:
     """The time below a key; see `moment`."""
-    return moment(piece.get(key)) if isinstance(piece, Mapping) else None
+    return moment(piece.get(key)) if isinstance(piece, dict) else None
