@@ -23,8 +23,8 @@ from waypost.store import events, ledger, messages, steps
 from waypost.store.messages import Outcome
 from waypost.store.steps import Choice, Step, load_choices
 
-#: How often an app's wish to resend after an unknown outcome is granted for one step.
-MAX_RESENDS = 3
+#: How often a step is sent in all, where its app wishes to resend after an unknown outcome.
+MOST_SENDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +230,7 @@ def _unknown(case: _Case, step: Step, status: StepStatus, rules: Rules, now: int
     if step.state == "sending":
         step.state, step.owner = "unknown", None
         step.due_at = now
-        if rules.on_unknown(case.message.app_id) == "resend" and step.attempt < MAX_RESENDS:
+        if rules.on_unknown(case.message.app_id) == "resend" and step.attempt < MOST_SENDS:
             _queue_again(case, step, None, now)
             return
     step.wake_at = min(step.window_until, step.due_at)

@@ -26,6 +26,10 @@ from waypost.store.events import AttemptRef, Parked
 WATERMARKS_FEATURE = "watermarks"
 
 
+#: Before every parked receipt.
+FIRST_PARKED = (0, "", "")
+
+
 @dataclass(frozen=True, slots=True)
 class PlacedUpdate:
     """A delivery update with the gateways that its sender has proved to speak for, the likeliest first."""
@@ -66,22 +70,29 @@ def claim_parked(conn: Connection, provider_ids: Sequence[tuple[str, str]], now:
 
 
 def retry_parked(
-    conn: Connection, now: int, give_up_before: int, siblings: Callable[[str], tuple[str, ...]], limit: int = 200
-) -> list[Report]:
-    """Try parked receipts again; give up those that have waited since before then.
+    conn: Connection,
+    after: tuple[int, str, str],
+    give_up_before: int,
+    siblings: Callable[[str], tuple[str, ...]],
+    now: int,
+    limit: int = 200,
+) -> tuple[list[Report], tuple[int, str, str]]:
+    """Try some parked receipts again; give up those that have waited since before then.
 
-    A receipt is parked under the likeliest gateway; it may be about a message of one of its `siblings`.
+    A receipt is parked under the likeliest gateway; it may be about a message of one of its `siblings`. Returns with
+    the reports after which receipt to go on, from the beginning once all have had their turn.
     """
-    oldest = events.oldest_parked(conn, limit)
-    others = {item.gateway_id: siblings(item.gateway_id) for item in oldest}
-    found, claimed = _claim(conn, oldest, now, others)
-    stale = [item for item in oldest if item.received_at < give_up_before and item not in claimed]
+    waiting = events.parked_after(conn, after, limit)
+    others = {item.gateway_id: siblings(item.gateway_id) for item in waiting}
+    found, claimed = _claim(conn, waiting, now, others)
+    stale = [item for item in waiting if item.received_at < give_up_before and item not in claimed]
     events.add_channel_events(
         conn,
         [(item.gateway_id, item.event_id, "Orphan", None, item.received_at, None, item.event) for item in stale],
     )
     events.unpark(conn, [(item.gateway_id, item.event_id) for item in stale])
-    return found
+    last = waiting[-1] if len(waiting) == limit else None
+    return found, (last.received_at, last.gateway_id, last.event_id) if last else FIRST_PARKED
 
 
 def _claim(

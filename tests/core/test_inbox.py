@@ -200,6 +200,14 @@ async def test_what_was_taken_back_in_the_same_delivery_is_not_kept(world: World
     assert (row.content, row.unsent) == ("{}", True)
 
 
+async def test_an_unsend_that_overtakes_its_message_erases_it_all_the_same(world: World) -> None:
+    partner = await owned(world)
+    await world.tell(partner, wrote(change="unsend", event_id="unsend"))
+    await world.tell(partner, wrote(body="secret"))
+    (row,) = await inbox_of(world, partner)
+    assert (row.content, row.unsent) == ("{}", True)
+
+
 async def test_writing_opens_the_window_for_every_address_of_the_sender(world: World) -> None:
     partner = await owned(world)
     at = datetime(2026, 1, 2, tzinfo=UTC)

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from fake_channel import FakeChannel
 from sqlalchemy import Connection, text
+from waypost import receipts
 from waypost.admission.candidate import Admitted
 from waypost.clock import HOUR, SECOND, to_datetime
 from waypost.inbox.service import PARKED_FOR
@@ -288,3 +289,30 @@ async def test_a_providers_price_never_changes_the_partners(world: World) -> Non
     assert (await world.message(admitted.message.id)).captured == PRICE
     beside = await world.database.read(lambda conn: events.channel_events_of(conn, admitted.message.id))
     assert [item["kind"] for item in beside] == ["PriceUpdate"]
+
+
+async def test_every_parked_receipt_has_its_turn(world: World) -> None:
+    """However many wait: those behind the first ones are looked at too, round after round."""
+    partner = await world.partner()
+    rows = [
+        events.Parked(
+            gateway_id=partner.gateway.id, event_id=f"e{number}", provider_id=f"p{number}", correlation=None,
+            event="{}", received_at=number // 2,
+        )
+        for number in range(5)
+    ]  # fmt: skip
+    await world.database.write(lambda conn: events.park(conn, rows))
+    looked_at: list[str] = []
+    after = receipts.FIRST_PARKED
+
+    def siblings(_: str) -> tuple[str, ...]:
+        return ()
+
+    for _ in range(3):
+        seen = await world.database.read(lambda conn, after=after: events.parked_after(conn, after, 2))
+        looked_at += [row.event_id for row in seen]
+        _, after = await world.database.write(
+            lambda conn, after=after: receipts.retry_parked(conn, after, 0, siblings, 10, limit=2)
+        )
+    assert looked_at == ["e0", "e1", "e2", "e3", "e4"]
+    assert after == receipts.FIRST_PARKED

@@ -6,7 +6,9 @@ import asyncio
 
 import pytest
 from fake_channel import FakeChannel
+from sqlalchemy import text
 from waypost.clock import HOUR, SECOND
+from waypost.outbox.sweeper import POISONED_FOR
 from waypost.plugin import (
     ChannelError,
     ContentRejected,
@@ -21,6 +23,8 @@ from waypost.plugin import (
     Transient,
 )
 from world import PRICE, TO, OpenWorld, World
+
+WAKE = text("SELECT wake_at FROM step WHERE message_id = :id")
 
 
 async def test_the_plugin_is_asked_with_all_that_is_known(world: World) -> None:
@@ -254,6 +258,21 @@ async def test_a_message_expires_at_its_deadline(world: World) -> None:
     assert (await world.balance(partner.org)).available == PRICE
     await world.rest()
     assert len(world.channel.sent) <= 2
+
+
+async def test_a_message_that_cannot_be_looked_at_holds_up_no_other_deadline(world: World) -> None:
+    partner = await world.partner()
+    broken, *others = [await world.accept(partner, validity=60) for _ in range(5)]
+    spoil = text("UPDATE step SET choices = 'no json' WHERE message_id = :id")
+    await world.database.write(lambda conn: conn.execute(spoil, {"id": broken.message.id}))
+    world.clock.advance(61 * SECOND)
+    assert not await world.node.outbox.sweep_once()
+    for admitted in others:
+        assert (await world.message(admitted.message.id)).status == "EXPIRED"
+    assert (await world.message(broken.message.id)).status == "QUEUED"
+    later = await world.database.read(lambda conn: conn.execute(WAKE, {"id": broken.message.id}).scalar_one())
+    assert later == world.clock.now() + POISONED_FOR
+    assert await world.books_balance()
 
 
 async def test_a_send_without_receipt_is_closed_with_its_window(world: World) -> None:

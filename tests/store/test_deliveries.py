@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from waypost.plugin import WebhookRequest
+from waypost.receipts import FIRST_PARKED
 from waypost.store import deliveries, events, inbound
 from waypost.store.database import Database
 from waypost.store.deliveries import Delivery
@@ -86,9 +87,9 @@ async def test_a_receipt_is_parked_once(database: Database) -> None:
         await database.write(lambda conn: events.park(conn, [row]))
     assert await database.read(lambda conn: events.parked_under(conn, [("gw_1", "p"), ("gw_2", "p")])) == [row]
     assert await database.read(lambda conn: events.parked_under(conn, [("gw_2", "p")])) == []
-    assert await database.read(lambda conn: events.oldest_parked(conn, 9)) == [row]
+    assert await database.read(lambda conn: events.parked_after(conn, FIRST_PARKED, 9)) == [row]
     await database.write(lambda conn: events.unpark(conn, [("gw_1", "e")]))
-    assert await database.read(lambda conn: events.oldest_parked(conn, 9)) == []
+    assert await database.read(lambda conn: events.parked_after(conn, FIRST_PARKED, 9)) == []
 
 
 async def test_what_is_known_of_an_address_follows_it(database: Database) -> None:

@@ -7,7 +7,7 @@ no sense never takes its neighbours down.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import orjson
 from sqlalchemy import Connection
@@ -39,6 +39,8 @@ from waypost.store.inbound import Inbound
 
 _LOG = logger()
 
+#: Marks a message that was taken back before it came.
+_TAKEN_BACK = "taken-back"
 #: The method under which an event is kept that a listener emitted and that could not be applied.
 EMITTED = "EMITTED"
 
@@ -199,13 +201,25 @@ def _inbound(conn: Connection, placed: Sequence[Placed], now: int) -> list[Inbou
             changes.append((gateway.id, event))
         if event.change != "unsend":
             inbound.note_inbound(conn, gateway.id, [address.value for address in event.sender], at)
-    new = inbound.add_new(conn, rows) if rows else []
+    new = inbound.add_new(conn, _without_taken_back(conn, rows)) if rows else []
     # Only now: what is changed may have come in this very batch.
     for gateway_id, event in changes:
         edited = event.content if event.change == "edit" else None
         content = dump_json(edited.model_dump(mode="json", exclude_none=True)) if edited is not None else None
-        inbound.change(conn, gateway_id, event.provider_id, content)
+        if not inbound.change(conn, gateway_id, event.provider_id, content) and event.change == "unsend":
+            mark = (gateway_id, f"{_TAKEN_BACK}:{event.provider_id}", "TakenBack", None, now, None, "{}")
+            events.add_channel_events(conn, [mark])
     return new
+
+
+def _without_taken_back(conn: Connection, rows: Sequence[Inbound]) -> list[Inbound]:
+    """The messages, erased where they were taken back before they came: what providers send may overtake itself."""
+    marks = {(row.gateway_id, f"{_TAKEN_BACK}:{row.provider_id}") for row in rows}
+    gone = events.known_channel_events(conn, marks)
+    return [
+        replace(row, content="{}", unsent=True) if (row.gateway_id, f"{_TAKEN_BACK}:{row.provider_id}") in gone else row
+        for row in rows
+    ]
 
 
 def _inbound_row(event: InboundMessage, gateway: Gateway, now: int) -> Inbound:

@@ -63,6 +63,7 @@ class Inbox:
         )
         self._receiver = Receiver(accounts, directory, plugins, clock, self._stored, count)
         self._waiting: list[Delivery] = []
+        self._parked_after = receipts.FIRST_PARKED
         self._applying: asyncio.Task[None] | None = None
         self._tending: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
@@ -169,11 +170,14 @@ class Inbox:
         if found := [item for item in found if item.id not in waiting]:
             await self._apply([self._parser.parse(item) for item in found])
 
-        def retry(conn: Connection) -> list[Change]:
-            found = receipts.retry_parked(conn, now, now - PARKED_FOR, self._parser.siblings)
-            return report(conn, found, self._rules, now) if found else []
+        after = self._parked_after
 
-        self._changed(await self._database.write(retry))
+        def retry(conn: Connection) -> tuple[list[Change], tuple[int, str, str]]:
+            found, then = receipts.retry_parked(conn, after, now - PARKED_FOR, self._parser.siblings, now)
+            return (report(conn, found, self._rules, now) if found else []), then
+
+        changes, self._parked_after = await self._database.write(retry)
+        self._changed(changes)
 
 
 def _store(conn: Connection, items: Sequence[Delivery]) -> list[None]:

@@ -15,7 +15,7 @@ from waypost.log import logger
 from waypost.outbox.health import Health
 from waypost.outbox.lane import Lane, LaneTools
 from waypost.outbox.resolver import Resolver
-from waypost.outbox.sweeper import Swept, sweep
+from waypost.outbox.sweeper import BATCH, POISONED_FOR, Swept, sweep
 from waypost.plugin.errors import AccountBlocked
 from waypost.progress import Change, Report, Rules, report
 from waypost.routing import Directory
@@ -168,12 +168,31 @@ class Outbox:
 
     async def sweep_once(self) -> bool:
         """Look at what is due, once; say whether there is more."""
-        possible, now = self._resolver.possible(), self._clock.now()
-        swept: Swept = await self._database.write(lambda conn: sweep(conn, self._rules, now, possible))
+        now = self._clock.now()
+        due = await self._database.read(lambda conn: steps.due_wakes(conn, now, BATCH))
+        if due:
+            await self._sweep(due, now)
+        return len(due) >= BATCH
+
+    async def _sweep(self, due: Sequence[str], now: int) -> None:
+        """Sweep these; where that fails, halve them until the culprit is alone and can be put aside for a while."""
+        possible = self._resolver.possible()
+        try:
+            swept: Swept = await self._database.write(lambda conn: sweep(conn, due, self._rules, now, possible))
+        except StoreUnavailableError:
+            raise
+        except Exception:  # noqa: BLE001 - one message must not hold up the others' deadlines
+            if len(due) == 1:
+                _LOG.exception("sweeper.poisoned", message=due[0])
+                await self._database.write(lambda conn: steps.put_off(conn, due[0], now, now + POISONED_FOR))
+                return
+            middle = len(due) // 2
+            await self._sweep(due[:middle], now)
+            await self._sweep(due[middle:], now)
+            return
         self._tell(swept.changes)
         for step, message in swept.lookups:
             self._spawn(self._resolver.resolve(step, message))
-        return swept.full
 
     async def resolve_all(self) -> None:
         """Wait until the lookups begun so far are done: for tests and for an orderly stop."""

@@ -30,6 +30,8 @@ BATCH = 500
 #: A message that was claimed so often and never begun is poison: it takes its worker down each time. A node that is
 #: killed takes its innocent neighbours down with it, and they must not be mistaken for it.
 MAX_CLAIMS = 10
+#: How long a message is left alone that nothing can be done about, because looking at it fails.
+POISONED_FOR = 10 * MINUTE
 #: How long a node has for a lookup before another may try it.
 LOOKUP_LEASE = 2 * MINUTE
 
@@ -40,14 +42,10 @@ class Swept:
 
     changes: tuple[Change, ...]
     lookups: tuple[tuple[Step, Message], ...]
-    full: bool
 
 
-def sweep(conn: Connection, rules: Rules, now: int, lookup_possible: frozenset[str]) -> Swept:
-    """Look at what is due. `lookup_possible` names the gateways whose plugins can look up."""
-    due = steps.due_wakes(conn, now, BATCH)
-    if not due:
-        return Swept((), (), full=False)
+def sweep(conn: Connection, due: Sequence[str], rules: Rules, now: int, lookup_possible: frozenset[str]) -> Swept:
+    """Look at messages that are due. `lookup_possible` names the gateways whose plugins can look up."""
     locked = messages.lock_many(conn, due)
     reports: list[Report] = []
     lookups: list[Step] = []
@@ -65,7 +63,7 @@ def sweep(conn: Connection, rules: Rules, now: int, lookup_possible: frozenset[s
                 reports.append(decided)
     changes = report(conn, reports, rules, now, touch=locked.keys())
     asked = messages.get_many(conn, {step.message_id for step in lookups}) if lookups else {}
-    return Swept(tuple(changes), tuple((step, asked[step.message_id]) for step in lookups), full=len(due) >= BATCH)
+    return Swept(tuple(changes), tuple((step, asked[step.message_id]) for step in lookups))
 
 
 def _decide(step: Step, now: int) -> Report | None:

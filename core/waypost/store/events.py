@@ -160,11 +160,15 @@ def parked_under(conn: Connection, provider_ids: Sequence[tuple[str, str]]) -> l
     return [parked for parked in map(_parked, rows) if (parked.gateway_id, parked.provider_id) in wanted]
 
 
-def oldest_parked(conn: Connection, limit: int) -> list[Parked]:
-    """Parked events, oldest first, for the sweeper."""
+def parked_after(conn: Connection, after: tuple[int, str, str], limit: int) -> list[Parked]:
+    """Parked events after one (when it was received, its gateway, its event id), oldest first."""
     rows = conn.execute(
-        text(f"SELECT {', '.join(_PARKED)} FROM parked_event ORDER BY received_at LIMIT :limit"),
-        {"limit": limit},
+        text(
+            f"SELECT {', '.join(_PARKED)} FROM parked_event"
+            " WHERE (received_at, gateway_id, event_id) > (:at, :gateway, :event)"
+            " ORDER BY received_at, gateway_id, event_id LIMIT :limit"
+        ),
+        {"at": after[0], "gateway": after[1], "event": after[2], "limit": limit},
     )
     return [_parked(row) for row in rows]
 
@@ -194,6 +198,19 @@ def add_channel_events(conn: Connection, rows: Sequence[tuple[Any, ...]]) -> set
         rows,
     )
     return {(row[0], row[1]) for row in inserted}
+
+
+def known_channel_events(conn: Connection, pairs: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those (gateway, event id) that are stored."""
+    wanted = set(pairs)
+    rows = rows_by(
+        conn,
+        ("gateway_id", "event_id"),
+        "FROM channel_event WHERE gateway_id {} AND event_id {}",
+        {gateway for gateway, _ in wanted},
+        {event_id for _, event_id in wanted},
+    )
+    return wanted & {(row[0], row[1]) for row in rows}
 
 
 def channel_events_of(conn: Connection, message_id: str) -> list[dict[str, Any]]:

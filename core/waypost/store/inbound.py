@@ -55,15 +55,16 @@ def add_new(conn: Connection, rows: Sequence[Inbound]) -> list[Inbound]:
     return new
 
 
-def change(conn: Connection, gateway_id: str, provider_id: str, content: str | None) -> None:
-    """Replace an inbound message's content (an edit), or erase it (None: it was taken back)."""
-    update_many(
+def change(conn: Connection, gateway_id: str, provider_id: str, content: str | None) -> bool:
+    """Replace an inbound message's content (an edit), or erase it (None: it was taken back). Says whether it is there."""
+    changed = update_many(
         conn,
         inbound_message,
         where=("provider_id", "gateway_id"),
         values=("content", "unsent"),
         rows=[(provider_id, gateway_id, content if content is not None else "{}", content is None)],
     )
+    return bool(changed)
 
 
 def page(conn: Connection, app_id: str, after: str, limit: int) -> list[Inbound]:

@@ -300,6 +300,14 @@ def due_wakes(conn: Connection, now: int, limit: int) -> list[str]:
     return list(dict.fromkeys(row[0] for row in rows))
 
 
+def put_off(conn: Connection, message_id: str, now: int, until: int) -> None:
+    """Let no sweep look at what is due of a message before then."""
+    conn.execute(
+        text("UPDATE step SET wake_at = :until WHERE message_id = :id AND wake_at <= :now"),
+        {"id": message_id, "now": now, "until": until},
+    )
+
+
 def next_due(conn: Connection, gateway_id: str) -> int | None:
     """When the next step of a gateway's queue is due."""
     value = conn.execute(
