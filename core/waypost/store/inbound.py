@@ -56,7 +56,7 @@ def add_new(conn: Connection, rows: Sequence[Inbound]) -> list[Inbound]:
 
 
 def change(conn: Connection, gateway_id: str, provider_id: str, content: str | None) -> bool:
-    """Replace an inbound message's content (an edit), or erase it (None: it was taken back). Says whether it is there."""
+    """Replace an inbound message's content (an edit) or erase it (None: taken back); say whether it is there."""
     changed = update_many(
         conn,
         inbound_message,
