@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import time
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from waypost.plugin import Address, Email, InboundMessage, UnknownEvent, WebhookRequest
+from waypost_email_sendgrid import form as forms
 from waypost_email_sendgrid.channel import email
 from waypost_email_sendgrid.form import decode
 from waypost_email_sendgrid.mime import UnreadableMailError, read_mail
@@ -246,6 +248,33 @@ def test_a_broken_form_is_unknown(kind: str, delivery) -> None:
     (event,) = email.parse_event(cut)
     assert isinstance(event, UnknownEvent)
     assert event.raw == {"bytes": 500}
+
+
+@pytest.mark.parametrize("piece", [3, 7, 20, 100, 1000])
+@pytest.mark.parametrize(
+    "name",
+    ["inbound_parse_reply.multipart", "inbound_parse_attachments_inline_image.multipart",
+     "inbound_parse_raw_mime.multipart", "inbound_parse_unsigned.multipart"],
+)  # fmt: skip
+def test_a_form_is_the_same_in_whatever_pieces_it_is_read(name, piece, delivery, monkeypatch) -> None:
+    request = delivery(name)
+    whole = email.parse_event(request)
+    monkeypatch.setattr(forms, "PIECE", piece)
+    assert email.parse_event(request) == whole
+
+
+@pytest.mark.parametrize("content", [b"\r\n", b"x" * 70 + b"\r\n", b"\r\n--xYz\r\n", b"x--xYzZY", b"\x00\xff"])
+def test_the_largest_mail_holds_nobody_up(content: bytes) -> None:
+    """Three blocks of a quarter of a second in an hour, and a plugin is disabled: for large mails that must not be."""
+    data = content * (20 * 1024 * 1024 // len(content))
+    headers = b'Content-Disposition: form-data; name="attachment1"; filename="large.bin"'
+    request = form(BASIC, [(headers, data)])
+    (mail,) = email.parse_event(request)
+    began = time.process_time()
+    email.parse_event(request)
+    assert time.process_time() - began < 0.5  # some 0.1 s; a test's own overhead beside it
+    assert isinstance(mail, InboundMessage)
+    assert base64.b64decode(mail.content.attachments[0].data) == data
 
 
 def test_a_form_of_countless_parts_is_unknown() -> None:

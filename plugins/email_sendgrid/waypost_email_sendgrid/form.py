@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
@@ -12,10 +12,12 @@ from typing import Any
 import orjson
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_options_header
-from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder
+from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
 #: More parts than a mail of 30 MB has attachments.
 MAX_PARTS = 1000
+#: A piece of a form that is read in one go goes on to the first part that begins after so many bytes.
+PIECE = 64 * 1024
 _CHARSET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,39}")
 #: Codecs that Python counts as text encodings and no mail is written in; some take quadratic time.
 _NO_CHARSETS = frozenset({"idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
@@ -129,12 +131,9 @@ def _with_readable_headers(boundary: bytes, body: bytes) -> bytes:
 def _decoded(boundary: bytes, body: bytes) -> ParseForm:
     fields: dict[str, bytes] = {}
     files: list[FormFile] = []
-    decoder = MultipartDecoder(boundary, max_parts=MAX_PARTS)
-    decoder.receive_data(body)
-    decoder.receive_data(None)
     part: Field | File | None = None
     data = bytearray()
-    while not isinstance(event := decoder.next_event(), Epilogue):
+    for event in _events(boundary, body):
         if isinstance(event, Field | File):
             part, data = event, bytearray()
         elif isinstance(event, Data) and part is not None:
@@ -142,6 +141,32 @@ def _decoded(boundary: bytes, body: bytes) -> ParseForm:
             if not event.more_data:
                 _keep(part, bytes(data), fields, files)
     return ParseForm(fields, tuple(files))
+
+
+def _events(boundary: bytes, body: bytes) -> Iterator[Event]:
+    """What the form holds, of a form of any size in a time that grows with it."""
+    decoder = MultipartDecoder(boundary, max_parts=MAX_PARTS)
+    for piece in _pieces(b"--" + boundary, body):
+        decoder.receive_data(piece)
+        while not isinstance(event := decoder.next_event(), NeedData | Epilogue):
+            yield event
+    decoder.receive_data(None)
+    while not isinstance(event := decoder.next_event(), Epilogue):
+        yield event
+
+
+def _pieces(delimiter: bytes, body: bytes) -> Iterator[bytes]:
+    """The body, cut only in front of delimiters.
+
+    Werkzeug searches all it was given for the end of a part by a slow expression, unless no delimiter is in it; and
+    where a cut goes through a delimiter's line, it leaves a carriage return in the part before.
+    """
+    start = 0
+    while start < len(body):
+        found = body.find(delimiter, start + PIECE)
+        end = found - len(b"\r\n") if found >= 0 else len(body)
+        yield body[start:end]
+        start = end
 
 
 def _keep(part: Field | File, data: bytes, fields: dict[str, bytes], files: list[FormFile]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email import message_from_bytes
@@ -11,6 +12,7 @@ from email.parser import BytesHeaderParser
 
 from waypost_email_sendgrid.form import FormFile, clean, decode
 
+_BLANK_LINE = re.compile(rb"\n\r?\n|\r\r")
 #: What the standard library raises for mails that nobody should write; all of them mean "cannot be read".
 _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError, MessageError)
 
@@ -31,8 +33,10 @@ class MimeMail:
 def header_block(data: bytes) -> dict[str, str]:
     """The headers of a mail by lower-case name, the first of each; empty where they cannot be read."""
     headers: dict[str, str] = {}
+    end = _BLANK_LINE.search(data)
+    block = data[: end.end()] if end else data
     try:
-        for name, value in BytesHeaderParser().parsebytes(data).items():
+        for name, value in BytesHeaderParser().parsebytes(block).items():
             headers.setdefault(name.lower(), " ".join(clean(str(value)).split()))
     except _UNREADABLE:
         return headers
