@@ -139,7 +139,7 @@ class Node:
             disable=self.disable_plugin,
         )
         for plugin in self.plugins.values():
-            plugin.on_abandoned = self._count_abandoned(plugin.id)
+            plugin.when_abandoned(self._count_abandoned(plugin.id))
         self._tasks: list[asyncio.Task[None]] = []
         self._refresh_now = asyncio.Event()
         self.ready = False

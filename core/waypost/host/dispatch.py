@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 import pluggy
 
+from waypost.host.deadlines import PASSING, PASSING_ASYNC, CanceledItselfError, Deadlines, OverdueError
 from waypost.log import logger
 from waypost.plugin.errors import ChannelError, InvalidRecipient, NotSent, OutcomeUnknown, Permanent
 from waypost.plugin.events import ChannelEvent
@@ -41,15 +42,6 @@ T = TypeVar("T")
 
 #: How long the I/O hooks other than `send` may take, in seconds.
 HOOK_DEADLINE = 20.0
-#: How long a hook may take to end once it is canceled, in seconds; then it is left to itself.
-GRACE = 1.0
-
-#: What goes through a plain function unchanged. Whatever else it raises without having declared it is a fault of its
-#: plugin, `SystemExit` and other classes below `BaseException` too: they would end the process, and a cancellation that
-#: nobody asked for would end whoever waits for an answer.
-PASSING = (KeyboardInterrupt, GeneratorExit)
-#: What goes through an async function: those, and the cancellation that somebody asked for.
-PASSING_ASYNC = (*PASSING, asyncio.CancelledError)
 
 _LOG = logger()
 
@@ -75,9 +67,7 @@ class ChannelPlugin:
         self._chain: Proceed = self._provider_send
         #: Set once this node has stopped using the plugin, which it then never asks for anything any more.
         self.halted = False
-        #: Told which hook did not end when it was canceled.
-        self.on_abandoned: Callable[[str], None] = lambda _: None
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._deadlines = Deadlines(plugin_id)
 
     def __repr__(self) -> str:
         return f"<ChannelPlugin {self.id}>"
@@ -89,7 +79,11 @@ class ChannelPlugin:
 
     def runs(self, task: asyncio.Task[Any] | None) -> bool:
         """Whether this task is one of its I/O hooks."""
-        return task in self._tasks
+        return self._deadlines.runs(task)
+
+    def when_abandoned(self, tell: Callable[[str], None]) -> None:
+        """Name whom to tell which hook did not end when it was canceled."""
+        self._deadlines.on_abandoned = tell
 
     def wrap(self, middlewares: Sequence[SendMiddleware]) -> None:
         """Put middlewares around every send, the first outermost."""
@@ -150,12 +144,12 @@ class ChannelPlugin:
         """Send once, through the wrappers. Raises only `ChannelError`: anything undeclared is `OutcomeUnknown`."""
         try:
             call = SendCall(plugin=self.id, ctx=ctx, message=message)
-            result = await self._bounded("send", self._chain(call), self.info.send_timeout)
+            result = await self._deadlines.bounded("send", self._chain(call), self.info.send_timeout)
         except (NotSent, OutcomeUnknown):
             raise
-        except _OverdueError as error:
+        except OverdueError as error:
             raise OutcomeUnknown(f"The provider did not answer within {self.info.send_timeout:g} s.") from error
-        except _CanceledItselfError as error:
+        except CanceledItselfError as error:
             raise OutcomeUnknown("The channel plugin canceled itself.", provider_code="plugin_fault") from error
         except PASSING_ASYNC:
             raise
@@ -235,12 +229,12 @@ class ChannelPlugin:
 
     async def _io(self, hook: str, expected: Any, **arguments: Any) -> object:
         try:
-            answer = await self._bounded(hook, self._call[hook](**arguments), HOOK_DEADLINE)
+            answer = await self._deadlines.bounded(hook, self._call[hook](**arguments), HOOK_DEADLINE)
         except ChannelError:
             raise
-        except _OverdueError as error:
+        except OverdueError as error:
             raise PluginFaultError(self.id, hook, f"took longer than {HOOK_DEADLINE:g} s") from error
-        except _CanceledItselfError as error:
+        except CanceledItselfError as error:
             raise PluginFaultError(self.id, hook, "canceled itself") from error
         except PASSING_ASYNC:
             raise
@@ -249,64 +243,6 @@ class ChannelPlugin:
         if not isinstance(answer, expected):
             raise PluginFaultError(self.id, hook, f"returned a {type(answer).__name__}")
         return cast("object", answer)
-
-    async def _bounded(self, hook: str, work: Awaitable[Any], seconds: float) -> Any:
-        """What a hook comes to within its deadline; one that does not end when it is canceled is left to itself.
-
-        Raises what the hook raises, `_OverdueError` or `_CanceledItselfError`.
-        """
-        task = asyncio.get_running_loop().create_task(_outcome(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        overdue = False
-        try:
-            if not (await asyncio.wait((task,), timeout=seconds))[0]:
-                overdue = True
-                await self._end(task, hook)
-        except asyncio.CancelledError:
-            await self._end(task, hook)
-            raise
-        if overdue and (not task.done() or task.cancelled()):
-            raise _OverdueError
-        if task.cancelled():
-            raise _CanceledItselfError
-        answer, error = task.result()
-        if error is not None:
-            raise error
-        return answer
-
-    async def _end(self, task: asyncio.Task[Any], hook: str) -> None:
-        """Cancel a hook and wait for it, but not for ever."""
-        if task.done():
-            return
-        task.cancel()
-        if not (await asyncio.wait((task,), timeout=GRACE))[0]:
-            _LOG.error("plugin.does_not_stop", plugin=self.id, hook=hook)
-            self.on_abandoned(hook)
-
-
-class _OverdueError(Exception):
-    """A hook did not answer within its deadline."""
-
-
-class _CanceledItselfError(Exception):
-    """A hook ended as canceled, and nobody had canceled it."""
-
-
-async def _outcome(work: Awaitable[Any]) -> tuple[Any, BaseException | None]:
-    """What a hook answers, or what it raises: as a task's exception, `SystemExit` would end the process."""
-    try:
-        return await work, None
-    except PASSING_ASYNC:
-        raise
-    except BaseException as error:  # noqa: BLE001 - raised again by who asked
-        return None, error
-
-
-def _is_canceled() -> bool:
-    """Whether somebody has asked the running task to end."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _written_in(implementation: Any) -> tuple[str, ...]:
@@ -347,3 +283,9 @@ def _wrapped(middleware: SendMiddleware, inner: Proceed) -> Proceed:
         return await middleware(call, proceed)
 
     return call_once
+
+
+def _is_canceled() -> bool:
+    """Whether somebody has asked the running task to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
