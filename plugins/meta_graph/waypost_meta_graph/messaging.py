@@ -20,7 +20,8 @@ from waypost.plugin import (
 )
 
 from waypost_meta_graph.identity import event_id
-from waypost_meta_graph.messaging_events import READERS, Origin, engagement
+from waypost_meta_graph.messaging_events import READERS
+from waypost_meta_graph.messaging_origin import Origin, engagement
 from waypost_meta_graph.messaging_payloads import Surface
 from waypost_meta_graph.pieces import child, items, text
 from waypost_meta_graph.webhooks import entries, unknown

@@ -14,58 +14,9 @@ from waypost.plugin.simulator import Outcome
 from waypost_meta_graph.pieces import text
 from waypost_meta_graph.simulator import BAD_TOKEN, GraphSimulator, Refusal, Sending, invalid_parameter
 
-from waypost_whatsapp.simulator_checks import TEMPLATES, SimulatedTemplate, category_of, fault_of, refused
+from waypost_whatsapp.simulator_checks import TEMPLATES, SimulatedTemplate, category_of, fault_of
+from waypost_whatsapp.simulator_outcomes import MAGIC, NO_SUCH_OBJECT, REFUSALS, UNDELIVERABLE
 
-MAGIC: Mapping[str, Outcome] = {
-    "+15550100001": Outcome.ACCEPTED,
-    "+15550100002": Outcome.SENT,
-    "+15550100003": Outcome.DELIVERED,
-    "+15550100004": Outcome.READ,
-    "+15550100005": Outcome.FAILED,
-    "+15550100010": Outcome.INVALID_RECIPIENT,
-    "+15550100011": Outcome.OPTED_OUT,
-    "+15550100012": Outcome.CONTENT_REJECTED,
-    "+15550100013": Outcome.OUTSIDE_WINDOW,
-    "+15550100014": Outcome.MISCONFIGURED,
-    "+15550100015": Outcome.ACCOUNT_BLOCKED,
-    "+15550100016": Outcome.RATE_LIMITED,
-    "+15550100017": Outcome.RATE_LIMITED_ONCE,
-    "+15550100020": Outcome.UNAVAILABLE,
-    "+15550100021": Outcome.HANG,
-    "+15550100022": Outcome.ACCEPT_THEN_DROP,
-    "+15550100023": Outcome.GARBAGE,
-    "+15550100030": Outcome.DUPLICATE_RECEIPTS,
-    "+15550100031": Outcome.REORDERED_RECEIPTS,
-    "+15550100032": Outcome.LATE_RECEIPTS,
-    "+15550100033": Outcome.EARLY_RECEIPTS,
-}
-
-REFUSALS: Mapping[Outcome, Refusal] = {
-    Outcome.INVALID_RECIPIENT: refused(131026, "Message undeliverable", "Unable to deliver message."),
-    Outcome.OPTED_OUT: refused(131050, "User stopped marketing messages", "The user opted out of marketing messages."),
-    Outcome.CONTENT_REJECTED: refused(131009, "Parameter value is not valid", "The content was refused."),
-    Outcome.OUTSIDE_WINDOW: refused(131047, "Re-engagement message", "More than 24 hours have passed."),
-    Outcome.MISCONFIGURED: refused(131030, "Recipient phone number not in allowed list", "Add it to the list."),
-    Outcome.ACCOUNT_BLOCKED: refused(131031, "Business Account locked", "Business account has been locked.", 403),
-    Outcome.RATE_LIMITED: refused(130429, "Rate limit hit", "Cloud API message throughput has been reached."),
-    Outcome.UNAVAILABLE: refused(131016, "Service unavailable", "A service is temporarily unavailable.", 503),
-}
-
-_UNDELIVERABLE = {
-    "code": 131026,
-    "title": "Message undeliverable",
-    "message": "Message undeliverable",
-    "error_data": {"details": "Message Undeliverable."},
-    "href": "/documentation/business-messaging/whatsapp/support/error-codes",
-}
-_NO_SUCH_OBJECT = Refusal(
-    400,
-    100,
-    "Unsupported request. Object with this ID does not exist, cannot be loaded due to missing permissions, "
-    "or does not support this operation",
-    subcode=33,
-    type="GraphMethodException",
-)
 _BRAZILIAN_MOBILE = re.compile(r"(55[1-9][0-9])9([0-9]{8})")
 
 
@@ -190,7 +141,7 @@ class WhatsAppSimulator(GraphSimulator):
             kind = "free_customer_service" if free else "regular"
             piece["pricing"] = {"billable": not free, "pricing_model": "PMP", "type": kind, "category": category}
         if status == "failed":
-            piece["errors"] = [_UNDELIVERABLE]
+            piece["errors"] = [UNDELIVERABLE]
         return self.change("messages", {"statuses": [piece]})
 
     # ---- webhooks
@@ -228,7 +179,7 @@ class WhatsAppSimulator(GraphSimulator):
         if not self.authorized(request):
             return BAD_TOKEN
         if request.match_info["node"] != node:
-            return _NO_SUCH_OBJECT
+            return NO_SUCH_OBJECT
         return REFUSALS[Outcome.ACCOUNT_BLOCKED] if self.locked else None
 
     async def _node(self, request: web.Request) -> web.StreamResponse:
@@ -240,7 +191,7 @@ class WhatsAppSimulator(GraphSimulator):
         if not self.authorized(request):
             return BAD_TOKEN.response()
         if node not in (self.phone_number_id, self.waba_id):
-            return _NO_SUCH_OBJECT.response()
+            return NO_SUCH_OBJECT.response()
         facts = {
             "display_phone_number": self.number,
             "quality_rating": "GREEN",
@@ -318,7 +269,7 @@ class WhatsAppSimulator(GraphSimulator):
         if not self.authorized(request):
             return BAD_TOKEN.response()
         if self._media.pop(request.match_info["node"], None) is None:
-            return _NO_SUCH_OBJECT.response()
+            return NO_SUCH_OBJECT.response()
         return web.json_response({"success": True})
 
 
