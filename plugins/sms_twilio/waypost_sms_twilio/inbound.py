@@ -39,56 +39,21 @@ _LONGEST_CAPTION = 4096
 
 def inbound_events(sid: str, form: Form, *, whatsapp: bool) -> Sequence[ChannelEvent]:
     """The message, and what its sender did by it: a tap, a referral, a change of consent."""
-    account = form.get("AccountSid") or None
     sender = _senders(form)
-    contents = _contents(form)
-    answered = form.get("OriginalRepliedMessageSid") or None
-    events: list[ChannelEvent] = [
-        InboundMessage(
-            event_id=f"{sid}.received",
-            account_ref=account,
-            provider_id=sid,
-            sender=sender,
-            recipient=received_address(form.get("To", "")),
-            content=contents[0],
-            more=tuple(contents[1:]),
-            sender_name=form.get("ProfileName") or None,
-            reply_to=answered,
-            raw=dict(form),
-        )
-    ]
+    events: list[ChannelEvent] = [_message(sid, form, sender)]
     tap = _tap(form)
     if tap:
-        events.append(
-            Engagement(
-                event_id=f"{sid}.postback",
-                account_ref=account,
-                action="postback",
-                provider_id=answered,
-                sender=sender,
-                detail=tap,
-                raw=dict(form),
-            )
-        )
+        events.append(_engagement("postback", sid, form, sender, tap))
     referral = {name.removeprefix("Referral"): value for name, value in form.items() if _is_referral(name) and value}
     if referral:
-        events.append(
-            Engagement(
-                event_id=f"{sid}.referral",
-                account_ref=account,
-                action="referral",
-                sender=sender,
-                detail=referral,
-                raw=dict(form),
-            )
-        )
+        events.append(_engagement("referral", sid, form, sender, referral))
     state = _consent(form, whatsapp=whatsapp)
     if state is not None:
         reason = form.get("OptOutType") or "keyword"
         events.append(
             ConsentChange(
                 event_id=f"{sid}.{state}",
-                account_ref=account,
+                account_ref=_account(form),
                 address=sender[0],
                 state=state,
                 reason=reason.upper(),
@@ -96,6 +61,44 @@ def inbound_events(sid: str, form: Form, *, whatsapp: bool) -> Sequence[ChannelE
             )
         )
     return events
+
+
+def _message(sid: str, form: Form, sender: tuple[Address, ...]) -> InboundMessage:
+    contents = _contents(form)
+    return InboundMessage(
+        event_id=f"{sid}.received",
+        account_ref=_account(form),
+        provider_id=sid,
+        sender=sender,
+        recipient=received_address(form.get("To", "")),
+        content=contents[0],
+        more=tuple(contents[1:]),
+        sender_name=form.get("ProfileName") or None,
+        reply_to=_answered(form),
+        raw=dict(form),
+    )
+
+
+def _engagement(
+    action: Literal["postback", "referral"], sid: str, form: Form, sender: tuple[Address, ...], detail: Form
+) -> Engagement:
+    return Engagement(
+        event_id=f"{sid}.{action}",
+        account_ref=_account(form),
+        action=action,
+        provider_id=_answered(form) if action == "postback" else None,
+        sender=sender,
+        detail=detail,
+        raw=dict(form),
+    )
+
+
+def _account(form: Form) -> str | None:
+    return form.get("AccountSid") or None
+
+
+def _answered(form: Form) -> str | None:
+    return form.get("OriginalRepliedMessageSid") or None
 
 
 def _senders(form: Form) -> tuple[Address, ...]:
