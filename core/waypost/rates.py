@@ -11,6 +11,9 @@ from waypost.lifecycle.settlement import PricedLine
 from waypost.plugin.types import Micros, QuoteLine
 from waypost.store.rates import Rate
 
+#: For how many beginnings of destinations a card remembers its rates.
+REMEMBERED = 10_000
+
 
 class RateCard:
     """One gateway's prices, indexed for lookup by currency, sku and destination."""
@@ -18,6 +21,7 @@ class RateCard:
     def __init__(self, rates: Iterable[Rate] = ()) -> None:
         self._rates: dict[tuple[str, str], dict[str, list[Rate]]] = {}
         self._longest: dict[tuple[str, str], int] = {}
+        self._candidates: dict[tuple[str, str, str], list[Rate]] = {}
         for rate in rates:
             self.add(rate)
 
@@ -28,18 +32,31 @@ class RateCard:
         versions.append(rate)
         versions.sort(key=lambda item: item.valid_from, reverse=True)
         self._longest[key] = max(self._longest.get(key, 0), len(rate.prefix))
+        self._candidates.clear()
 
     def find(self, currency: str, sku: str, destination: str, now: int) -> Rate | None:
         """The rate of a sku to a destination (digits without `+`, or a domain) at this moment."""
         key = (currency, sku)
-        by_prefix = self._rates.get(key)
-        if by_prefix is None:
+        longest = self._longest.get(key)
+        if longest is None:
             return None
-        for length in range(min(self._longest[key], len(destination)), -1, -1):
-            for rate in by_prefix.get(destination[:length], ()):
-                if rate.valid_from <= now:
-                    return rate
+        beginning = (currency, sku, destination[:longest])
+        candidates = self._candidates.get(beginning)
+        if candidates is None:
+            candidates = self._remember(key, beginning)
+        for rate in candidates:
+            if rate.valid_from <= now:
+                return rate
         return None
+
+    def _remember(self, key: tuple[str, str], beginning: tuple[str, str, str]) -> list[Rate]:
+        """The rates that a destination with this beginning may have, the best first."""
+        prefixes, digits = self._rates[key], beginning[2]
+        found = [rate for length in range(len(digits), -1, -1) for rate in prefixes.get(digits[:length], ())]
+        if len(self._candidates) >= REMEMBERED:
+            self._candidates.clear()
+        self._candidates[beginning] = found
+        return found
 
     def price(
         self, lines: Sequence[QuoteLine], currency: str, destination: str, now: int

@@ -46,7 +46,7 @@ async def hang(ctx: object, message: object) -> SendResult:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deadlines that a test can wait for."""
-    monkeypatch.setattr(dispatch, "GRACE", 0.05)
+    monkeypatch.setattr(deadlines, "GRACE", 0.05)
     monkeypatch.setattr(dispatch, "HOOK_DEADLINE", 0.05)
 
 

@@ -239,20 +239,19 @@ class Desk:
         return self._any_windowed
 
     def _committed(self, items: Sequence[Candidate], verdicts: Sequence[Verdict]) -> None:
-        admitted = [
-            item
-            for item, verdict in zip(items, verdicts, strict=True)
-            if isinstance(verdict, Admitted) and not verdict.replayed
-        ]
+        admitted = []
+        told = []
+        for item, verdict in zip(items, verdicts, strict=True):
+            if isinstance(verdict, Admitted) and not verdict.replayed:
+                message = item.message
+                admitted.append(item)
+                told.append((message.request_id, message.id, message.org_id))
         self._metrics.batches.observe(len(items))
         if not admitted:
             return
-        for channel, count in Counter(item.message.channel for item in admitted).items():
+        for channel, count in Counter([item.message.channel for item in admitted]).items():
             self._metrics.accepted.labels(channel).inc(count)
-        _LOG.info(
-            "messages.accepted",
-            messages=[[item.message.request_id, item.message.id, item.message.org_id] for item in admitted],
-        )
+        _LOG.info("messages.accepted", messages=told)
         self._admitted(admitted)
 
 

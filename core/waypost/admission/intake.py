@@ -48,6 +48,17 @@ _NO_EXTRAS = '{"options":{},"reply_to":null,"validity":null}'
 
 
 @dataclass(slots=True)
+class _Asked:
+    """A request and what it is judged by."""
+
+    caller: Principal
+    request: SendRequest
+    directory: Directory
+    history: History
+    now: int
+
+
+@dataclass(slots=True)
 class _Priced:
     """One leg, routed and priced."""
 
@@ -73,10 +84,11 @@ class Intake:
     def prepare(self, caller: Principal, request: SendRequest, directory: Directory, history: History) -> Candidate:
         """Make the candidate. Raises a `Refusal` for everything that must not cost credit."""
         now = self._clock.now()
-        legs = [self._leg(caller, request, _Leg.first(request), directory, history, now)]
-        legs += [
-            self._leg(caller, request, _Leg.later(request, item), directory, history, now) for item in request.fallback
-        ]
+        asked = _Asked(caller, request, directory, history, now)
+        legs = [self._leg(asked, request.channel, request.to, request.sender, request.content)]
+        for item in request.fallback:
+            content = item.content if item.content is not None else request.content
+            legs.append(self._leg(asked, item.channel, item.to or request.to, item.sender, content))
         return self._candidate(caller, request, legs, now)
 
     def wants_history(self, caller: Principal, request: SendRequest, directory: Directory) -> bool:
@@ -154,60 +166,59 @@ class Intake:
 
     # ---- one leg
 
-    def _leg(
-        self, caller: Principal, request: SendRequest, leg: _Leg, directory: Directory, history: History, now: int
-    ) -> _Priced:
-        channel = self.ways.of(caller.app_id, leg.channel, caller.mode, directory)
+    def _leg(self, asked: _Asked, channel: str, to: str, sender: str | None, fields: Mapping[str, Any]) -> _Priced:
+        request = asked.request
+        routed = self.ways.of(asked.caller.app_id, channel, asked.caller.mode, asked.directory)
         try:
-            address = channel.parser.parse_address(leg.to)
+            address = routed.parser.parse_address(to)
         except InvalidRecipient as error:
             raise ValidationFailed(f"to: {error.detail}") from error
         except PluginFaultError as error:
             raise Unavailable("The channel is out of order; try again later.") from error
         destination = address.value.lstrip("+")
-        ways = channel.to(destination)
-        content = _content(ways, leg.content)
+        ways = routed.to(destination)
+        content = _content(ways, fields)
         choices: list[Choice] = []
         problems: list[Refusal] = []
         for way in ways:
-            sender = leg.sender or way.sender
+            chosen = sender or way.sender
             message = OutboundMessage(
-                channel=leg.channel,
+                channel=channel,
                 recipient=(address,),
                 content=content,
-                sender=sender,
+                sender=chosen,
                 reply_to=request.reply_to,
                 validity=request.validity,
                 options=request.options,
             )
-            priced = self._price(way, message, caller, destination, history, now)
+            priced = self._price(way, message, asked, destination)
             if isinstance(priced, Refusal):
                 problems.append(priced)
             else:
-                choices.append(Choice(way.opened.gateway.id, sender, priced))
+                choices.append(Choice(way.opened.gateway.id, chosen, priced))
         if not choices:
             raise problems[0]
-        return _Priced(leg.channel, address, content, choices)
+        return _Priced(channel, address, content, choices)
 
     def _price(
-        self, way: Way, message: OutboundMessage, caller: Principal, destination: str, history: History, now: int
+        self, way: Way, message: OutboundMessage, asked: _Asked, destination: str
     ) -> tuple[PricedLine, ...] | Refusal:
         card, tariff = way.card, way.tariff
         if card is None or tariff is None:
             return ChannelConfigNotFound("The gateway has no rate card; ask the operator to add one.")
-        tariff.turn_to(caller.currency, destination, now)
-        ctx = self._context(way, message.recipient[0].value, history, now)
+        currency, now = asked.caller.currency, asked.now
+        tariff.turn_to(currency, destination, now)
+        ctx = self._context(way, message.recipient[0].value, asked.history, now)
         try:
             quote = way.opened.plugin.price(ctx, message)
         except Permanent as error:
             return ValidationFailed(f"{error.code}: {error.detail}")
         except PluginFaultError:
             return Unavailable("The channel is out of order; try again later.")
-        priced = card.price(quote.lines, caller.currency, quote.destination or destination, now)
+        priced = card.price(quote.lines, currency, quote.destination or destination, now)
         if isinstance(priced, str):
             return ChannelConfigNotFound(
-                f"There is no price in {caller.currency} for {priced} to this destination;"
-                " ask the operator to add a rate."
+                f"There is no price in {currency} for {priced} to this destination; ask the operator to add a rate."
             )
         return priced
 
@@ -224,25 +235,6 @@ class Intake:
         if way.ctx is None or not 0 <= now - way.ctx_at < FRESH:
             way.ctx, way.ctx_at = self._accounts.context(way.opened, rates=way.tariff), now
         return way.ctx
-
-
-@dataclass(slots=True)
-class _Leg:
-    """What one step asks for."""
-
-    channel: str
-    to: str
-    sender: str | None
-    content: Mapping[str, Any]
-
-    @classmethod
-    def first(cls, request: SendRequest) -> _Leg:
-        return cls(request.channel, request.to, request.sender, request.content)
-
-    @classmethod
-    def later(cls, request: SendRequest, fallback: FallbackRequest) -> _Leg:
-        content = fallback.content if fallback.content is not None else request.content
-        return cls(fallback.channel, fallback.to or request.to, fallback.sender, content)
 
 
 def _extras(request: SendRequest) -> str:

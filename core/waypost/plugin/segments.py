@@ -7,6 +7,7 @@ one segment, 67 in each of several; a surrogate pair is never split.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +19,7 @@ GSM_BASIC = frozenset(
 #: The extension table: two septets each.
 GSM_EXTENSION = frozenset("\f^{}\\[~]|€")
 _GSM = GSM_BASIC | GSM_EXTENSION
+_BASIC_ONLY = re.compile(f"[{re.escape(''.join(sorted(GSM_BASIC)))}]*")
 
 GSM_SINGLE, GSM_PART = 160, 153
 UCS2_SINGLE, UCS2_PART = 70, 67
@@ -35,16 +37,18 @@ class Segments:
 
 def count_segments(text: str) -> Segments:
     """Count the segments of a text; an empty text still takes one."""
+    if _BASIC_ONLY.fullmatch(text):
+        return _basic(len(text))
     characters = set(text)
     culprits = characters - _GSM
     if culprits:
         return _ucs2(text, tuple(sorted(culprits)))
-    extended = characters & GSM_EXTENSION
-    if not extended:
-        units = len(text)
-        return Segments(encoding="GSM-7", units=units, count=1 if units <= GSM_SINGLE else -(-units // GSM_PART))
     widths = [2 if character in GSM_EXTENSION else 1 for character in text]
     return _pack("GSM-7", widths, GSM_SINGLE, GSM_PART)
+
+
+def _basic(units: int) -> Segments:
+    return Segments(encoding="GSM-7", units=units, count=1 if units <= GSM_SINGLE else -(-units // GSM_PART))
 
 
 def _ucs2(text: str, culprits: tuple[str, ...]) -> Segments:

@@ -43,7 +43,7 @@ class Choice:
     @property
     def total(self) -> int:
         """What this way costs if every line is charged, in micros."""
-        return sum(line.amount for line in self.lines)
+        return self.lines[0].amount if len(self.lines) == 1 else sum(line.amount for line in self.lines)
 
 
 def dump_choices(choices: Sequence[Choice]) -> str:

@@ -65,8 +65,13 @@ def json_object(body: bytes) -> dict[str, Any]:
 
 def _names(value: dict[str, Any]) -> int:
     """How many names there are in all objects. Raises `InvalidRequest` when they are nested too deeply."""
-    if not any(isinstance(item, dict | list) for item in value.values()):
-        return len(value)
+    for item in value.values():
+        if isinstance(item, dict | list):
+            return _nested_names(value)
+    return len(value)
+
+
+def _nested_names(value: dict[str, Any]) -> int:
     count = depth = 0
     level: list[Any] = [value]
     while level:
