@@ -123,7 +123,7 @@ def _can_be_stored(event: Any) -> None:
     texts = [dump(event), event.event_id, event.account_ref]
     if isinstance(event, DeliveryUpdate):
         parked = _parked(PlacedUpdate(event, ("gw",)), 0)
-        report = _report(event, "gw", AttemptRef("msg", 1, 1), 0).evidence
+        report = _report(event, "gw", AttemptRef("msg", 1, 1), 0, learned=True).evidence
         texts += [parked.event, parked.provider_id, parked.correlation, report.key, report.code]
         texts += [watermark_id(event.recipient, 0)] if event.recipient is not None else []
         load_delivery_update(parked.event)
