@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from fake_channel import FakeChannel
-from waypost.host import dispatch
+from waypost.host import deadlines, dispatch
 from waypost.host.dispatch import PluginFaultError
 from waypost.plugin import NotSent, SendResult
 from waypost.plugin.spec import ChannelSpec
