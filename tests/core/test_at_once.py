@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 from standings import revoke, rows, suspend_app, suspend_org, without_foreign_keys
 from waypost import refusals
 from waypost.admission.admit import admit, admit_at_once
@@ -14,7 +14,7 @@ from waypost.admission.intake import Intake
 from waypost.admission.request import SendRequest
 from waypost.clock import HOUR
 from waypost.refusals import Refusal
-from waypost.store import keys, ledger
+from waypost.store import keys, ledger, migrate
 from world import PRICE, TO, Partner, World
 
 
@@ -140,4 +140,18 @@ async def test_other_trouble_is_not_taken_for_a_refusal(world: World) -> None:
     assert await at_once(world, [item])
     with pytest.raises(IntegrityError):
         await at_once(world, [item])
+    assert await world.books_balance()
+
+
+async def test_a_migration_may_change_the_tables_it_speaks_of(world: World) -> None:
+    partner = await world.partner()
+    assert await at_once(world, [await candidate(world, partner)])
+
+    def migration(conn: Connection) -> None:
+        migrate.upgrade(conn)
+        conn.execute(text("ALTER TABLE step RENAME TO step_before"))
+        conn.execute(text("ALTER TABLE step_before RENAME TO step"))
+
+    await world.database.write(migration)
+    assert await at_once(world, [await candidate(world, partner)])
     assert await world.books_balance()

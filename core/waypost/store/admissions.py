@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from waypost.credit import Move
 from waypost.store import ledger, messages, steps
@@ -91,7 +91,7 @@ def write_at_once(
         return bool(run(conn, _postgres_at_once(), (keys, len(keys), at, list(wanted), spent, *rows))[0][0])
     values = (orjson.dumps(keys).decode(), len(keys), at, as_json(sorted(wanted.items())), *rows)
     try:
-        run(conn, "INSERT INTO admission VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)", values)
+        _put_into_admission(conn, values)
     except IntegrityError as error:
         if _REFUSED not in str(error.orig):
             raise
@@ -99,11 +99,23 @@ def write_at_once(
     return True
 
 
-def prepare_sqlite(connection: Any) -> None:
-    """Give a SQLite connection the view `admission`; what is put into it is admitted, or refused as a whole."""
-    columns = ", ".join(f"NULL AS {name}" for name in _ADMISSION)
-    connection.execute(f"CREATE TEMP VIEW admission AS SELECT {columns}")
-    connection.execute(_sqlite_at_once())
+def forget_sqlite(conn: Connection) -> None:
+    """Take the view `admission` away from a connection: SQLite changes no table that a trigger speaks of."""
+    run(conn, "DROP VIEW IF EXISTS temp.admission")
+
+
+def _put_into_admission(conn: Connection, values: Sequence[Any]) -> None:
+    """Put a batch into the view `admission`, whose trigger admits it or refuses it as a whole."""
+    statement = "INSERT INTO admission VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+    try:
+        run(conn, statement, values)
+    except OperationalError as error:
+        if "no such table: admission" not in str(error.orig):
+            raise
+        columns = ", ".join(f"NULL AS {name}" for name in _ADMISSION)
+        run(conn, f"CREATE TEMP VIEW admission AS SELECT {columns}")
+        run(conn, _sqlite_at_once())
+        run(conn, statement, values)
 
 
 def _insertions(

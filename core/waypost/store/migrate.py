@@ -10,6 +10,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
+from waypost.store import admissions
+
 #: Names our advisory lock on PostgreSQL.
 _LOCK = 0x7761_7970
 
@@ -27,6 +29,8 @@ def upgrade(connection: Connection) -> None:
     """Bring the schema to this release, inside the connection's transaction; one process at a time."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    else:
+        admissions.forget_sqlite(connection)
     command.upgrade(_config(connection), "head")
 
 

@@ -21,7 +21,6 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from waypost.clock import SystemClock
-from waypost.store.admissions import prepare_sqlite
 from waypost.store.database import StoreUnavailableError, Work
 from waypost.store.driver import run
 
@@ -103,7 +102,6 @@ class SqliteDatabase:
         self.url = url
         self.clock = SystemClock()
         self._writing = engine_for(url, begins=False)
-        event.listen(self._writing, "connect", lambda connection, _: prepare_sqlite(connection))
         self._reading = engine_for(url, read_only=True)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="waypost-reader")
