@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import Connection, text
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, delete, select, text
 from sqlalchemy.exc import IntegrityError
 from waypost.store.bulk import in_keys, insert_many, insert_new, keys, update_many
 from waypost.store.database import Database
+from waypost.store.driver import rows_by
 from waypost.store.tables import audit, inbound_message
 
 COLUMNS = ("id", "at", "actor", "action", "subject", "detail")
@@ -82,3 +85,33 @@ async def test_keys_are_compared_whatever_they_hold(database: Database) -> None:
 
     assert await database.read(lambda conn: find(conn, *names, "other")) == set(names)
     assert await database.read(find) == set()
+
+
+#: All that a text column may be given: anything but NUL and lone surrogates, which are replaced before they come here.
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
+WHOLE = st.integers(-(2**63), 2**63 - 1)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(given_rows=st.lists(st.tuples(WHOLE, TEXTS, st.none() | TEXTS, st.booleans(), st.none() | WHOLE), max_size=8))
+async def test_whatever_is_written_is_read_back(
+    database: Database, given_rows: list[tuple[int, str, str | None, bool, int | None]]
+) -> None:
+    """Written, updated and read by the hot paths' own ways, and as SQLAlchemy reads it."""
+    columns = ("id", "gateway_id", "provider_id", "channel", "sender", "recipient", "received_at", "content",
+               "sender_name", "unsent", "occurred_at")  # fmt: skip
+    rows = [(f"in_{number}", "g", f"p{number}", "c", "s", "r", *values) for number, values in enumerate(given_rows)]
+    empty = [(*found[:6], 0, "", None, False, None) for found in rows]
+
+    def work(conn: Connection) -> None:
+        conn.execute(delete(inbound_message))
+        insert_many(conn, inbound_message, columns, empty)
+        changed = [(found[0], *found[6:]) for found in rows]
+        update_many(conn, inbound_message, where=("id",), values=columns[6:], rows=changed)
+
+    await database.write(work)
+    ids = [found[0] for found in rows]
+    query = select(*(inbound_message.c[name] for name in columns)).order_by(inbound_message.c.id)
+    assert await database.read(lambda conn: [tuple(found) for found in conn.execute(query)]) == rows
+    tail = "FROM inbound_message WHERE id {} ORDER BY id"
+    assert await database.read(lambda conn: [tuple(found) for found in rows_by(conn, columns, tail, ids)]) == rows
