@@ -43,6 +43,7 @@ async def test_a_confirmed_block_pauses_at_once_and_messages_wait(open_world: Op
     assert row.status_reason == "suspended"
     entries = await world.database.read(lambda conn: audit.newest(conn, 5))
     assert "gateway.paused" in str(entries)
+    await world.node.refresh()
     world.clock.advance(HOUR)
     await world.rest()
     assert (len(channel.sent), channel.checks) == (1, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -11,6 +12,7 @@ from fake_channel import FakeChannel
 from sqlalchemy import Connection, text
 from waypost.clock import MINUTE
 from waypost.inbox.receive import MAX_VERIFICATIONS
+from waypost.inbox.service import LARGE
 from waypost.plugin import (
     Address,
     ChannelEvent,
@@ -81,6 +83,26 @@ async def test_a_forged_delivery_gets_one_constant_answer_and_leaves_nothing(wor
     ]
     assert answers == [WebhookReply(401, b"unauthorized")] * 3
     assert await states(world.database) == []
+
+
+async def test_a_large_delivery_is_parsed_beside_the_event_loop(open_world: OpenWorld) -> None:
+    threads: list[bool] = []
+
+    class Watched(FakeChannel):
+        @hookimpl
+        def parse_event(self, ctx: object, request: WebhookRequest) -> Sequence[ChannelEvent]:  # type: ignore[override]
+            threads.append(threading.current_thread() is threading.main_thread())
+            if b"raise" in request.body:
+                raise ZeroDivisionError
+            return [wrote()]
+
+    world = await open_world(Watched())
+    partner = await owned(world)
+    for body in (b"small", b"x" * LARGE, b"x" * (LARGE + 1), b"raise" + b"x" * LARGE):
+        assert (await world.tell(partner, body=body)).status == 200
+    assert threads == [True, True, False, False]
+    assert len(await inbox_of(world, partner)) == 1
+    assert [state for state, _ in await states(world.database)] == ["applied", "applied", "applied", "failed"]
 
 
 async def test_a_plugin_that_fails_to_verify_lets_nobody_in(open_world: OpenWorld) -> None:

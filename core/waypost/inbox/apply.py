@@ -6,6 +6,7 @@ no sense never takes its neighbours down.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -29,6 +30,7 @@ from waypost.plugin.events import (
     InboundMessage,
     PriceUpdate,
 )
+from waypost.plugin.types import WebhookContext
 from waypost.progress import Change, Rules, report
 from waypost.receipts import PlacedUpdate
 from waypost.routing import Directory
@@ -82,6 +84,18 @@ class Parser:
 
     def parse(self, delivery: Delivery) -> Parsed:
         """Parse one delivery; a plugin's fault becomes its `problem`."""
+        asked = self._asked(delivery)
+        return asked if isinstance(asked, Parsed) else self._placed(delivery, _read(*asked, delivery))
+
+    async def parse_beside(self, delivery: Delivery) -> Parsed:
+        """Parse one delivery in a thread, so that the event loop goes on meanwhile."""
+        asked = self._asked(delivery)
+        if isinstance(asked, Parsed):
+            return asked
+        return self._placed(delivery, await asyncio.to_thread(_read, *asked, delivery))
+
+    def _asked(self, delivery: Delivery) -> tuple[ChannelPlugin, WebhookContext] | Parsed:
+        """Whom to ask, and with which context; or why nobody can be asked."""
         plugin = self._plugins.get(delivery.plugin)
         if delivery.request.method == EMITTED:
             return Parsed(delivery, (), "a listener emitted it as it is; there is nothing to parse again")
@@ -93,11 +107,15 @@ class Parser:
         try:
             account = self._accounts.account(gateway, app) if gateway else None
             app_settings = account.provider_app if account else self._accounts.provider_app_settings(plugin, app)
-            ctx = self._accounts.webhook_context(gateway, account.account if account else None, app_settings)
-            found = [storable(event) for event in plugin.parse_event(ctx, delivery.request)]
-        except (PluginFaultError, CredentialsUnusableError) as error:
-            _LOG.error("webhook.parse_failed", plugin=plugin.id, delivery=delivery.id, problem=str(error))
-            return Parsed(delivery, (), str(error))
+        except CredentialsUnusableError as error:
+            return self._placed(delivery, str(error))
+        return plugin, self._accounts.webhook_context(gateway, account.account if account else None, app_settings)
+
+    def _placed(self, delivery: Delivery, found: Sequence[ChannelEvent] | str) -> Parsed:
+        if isinstance(found, str):
+            _LOG.error("webhook.parse_failed", plugin=delivery.plugin, delivery=delivery.id, problem=found)
+            return Parsed(delivery, (), found)
+        directory = self._directory()
         return Parsed(delivery, tuple(Placed(event, self._gateways(directory, delivery, event)) for event in found))
 
     def siblings(self, gateway_id: str) -> tuple[str, ...]:
@@ -125,6 +143,14 @@ class Parser:
         plugin = self._plugins[named.plugin]
         shared = plugin.info.webhook_scope == "shared" and named.account_ref is not None
         return shared and event.account_ref is not None and event.account_ref != named.account_ref
+
+
+def _read(plugin: ChannelPlugin, ctx: WebhookContext, delivery: Delivery) -> list[ChannelEvent] | str:
+    """The events of a delivery, or what the plugin did wrong."""
+    try:
+        return [storable(event) for event in plugin.parse_event(ctx, delivery.request)]
+    except PluginFaultError as error:
+        return str(error)
 
 
 def spoken_for(directory: Directory, named: Gateway) -> tuple[Gateway, ...]:

@@ -49,6 +49,8 @@ class PostgresDatabase:
             pool_size=POOL_SIZE,
             max_overflow=0,
             pool_timeout=10,
+            # The connection used last, whose server process has its caches filled, rather than each in turn.
+            pool_use_lifo=True,
             isolation_level="AUTOCOMMIT",
             connect_args={"timeout": 10, "server_settings": {"application_name": "waypost", "jit": "off"}},
         )

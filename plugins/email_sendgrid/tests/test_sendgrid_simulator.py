@@ -430,9 +430,9 @@ async def test_it_refuses_strangers_and_strange_bodies(simulator, http) -> None:
 def test_the_plugin_imports_fast_and_without_the_sdk() -> None:
     code = (
         "import sys, time, waypost.plugin, waypost.plugin.simulator\n"
-        "started = time.perf_counter()\n"
+        "started = time.process_time()\n"
         "import waypost_email_sendgrid.channel\n"
-        "print(time.perf_counter() - started)\n"
+        "print(time.process_time() - started)\n"
         "print([name for name in ('sendgrid', 'werkzeug', 'dns') if name in sys.modules])\n"
     )
     runs = [

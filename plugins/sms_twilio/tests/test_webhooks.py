@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from waypost.plugin import (
     Address,
@@ -510,6 +510,7 @@ def test_no_form_raises(form: list[tuple[str, str]]) -> None:
 
 
 @given(body=st.binary(max_size=200))
+@example(body=b"[]")
 def test_no_body_raises(body: bytes) -> None:
     request = WebhookRequest(method="POST", url="https://gw.example.test/h", body=body)
     for channel in (sms, whatsapp):

@@ -115,6 +115,8 @@ def _streamed(request: WebhookRequest, *, whatsapp: bool) -> Sequence[ChannelEve
     events = value if isinstance(value, list) else [value]
     if len(events) > _MOST_STREAMED:
         return [_unknown(request.body, {}, "too many events")]
+    if not events:
+        return [_unknown(request.body, {}, "no events")]
     return [_cloud_event(event, whatsapp=whatsapp) for event in events]
 
 
