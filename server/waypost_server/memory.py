@@ -1,8 +1,12 @@
-"""A node's memory limit: a greedy channel ends its own process, with a sentence, and takes nobody else's memory."""
+"""A node's memory limit: a greedy channel ends its own process, with a sentence, and takes nobody else's memory.
+
+Nor the processor, where others want it: to fill memory takes the kernel long, and such a node gives way to them.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 from pathlib import Path
 
@@ -13,6 +17,8 @@ MEGABYTE = 1024 * 1024
 LEAST_ROOM = 256
 #: The share of the limit at which a node stops in order; what is asked for beyond the limit is refused at once.
 ENOUGH = 0.95
+#: By how much a limited node gives way, in the kernel's scale of 0 to 19.
+NICENESS = 10
 #: How often a node looks at what it uses, in seconds.
 LOOK = 0.5
 _STATM = Path("/proc/self/statm")
@@ -30,7 +36,10 @@ def used() -> int:
 
 
 def limit(megabytes: int) -> None:
-    """Let this process have so much address space and no more. Raises `MemoryLimitError` where that is too little."""
+    """Let this process have so much address space and no more, and give way to others on the processor.
+
+    Raises `MemoryLimitError` where that is too little.
+    """
     if not _STATM.exists():
         raise MemoryLimitError("--memory-limit needs Linux; leave it out here and limit the memory of the container.")
     now = used() // MEGABYTE
@@ -46,6 +55,7 @@ def limit(megabytes: int) -> None:
             f"This process may not have more than {hard // MEGABYTE} MB (`ulimit -v`); lower --memory-limit."
         )
     resource.setrlimit(resource.RLIMIT_AS, (wanted, wanted))
+    os.nice(NICENESS)
 
 
 async def until_exceeded(megabytes: int) -> None:

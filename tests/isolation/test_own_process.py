@@ -97,6 +97,7 @@ def test_a_limit_ends_a_greedy_node_with_a_sentence(
     limited = serve("--memory-limit", str(int(least[1]) + 100))
     assert limited.stdout is not None
     assert json.loads(limited.stdout.readline())["url"]
+    assert os.getpriority(os.PRIO_PROCESS, limited.pid) == os.getpriority(os.PRIO_PROCESS, 0) + memory.NICENESS
     (tmp_path / "eat").touch()
     *lines, told = limited.communicate(timeout=60)[1].splitlines()
     assert limited.returncode == 1, told
