@@ -26,7 +26,7 @@ from waypost.store.keys import ApiKey
 from waypost.store.organizations import Organization
 from waypost.store.rates import Rate, Route
 from waypost_server.app import build_app
-from waypost_server.collector import tune_collector
+from waypost_server.interpreter import tune_interpreter
 
 PLUGIN = "sms_twilio"
 
@@ -50,7 +50,7 @@ async def serve(url: str, organizations_wanted: int, role: str, settings: str, p
     secrets = await node.database.write(lambda conn: _set_up(conn, node, organizations_wanted, json.loads(settings)))
     await node.refresh()
     await node.start()
-    tune_collector()
+    tune_interpreter()
     runner = web.AppRunner(build_app(node), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()

@@ -37,7 +37,7 @@ from waypost.store.organizations import Organization
 from waypost.store.rates import Rate, Route
 from waypost_server import memory
 from waypost_server.app import build_app
-from waypost_server.collector import tune_collector
+from waypost_server.interpreter import tune_interpreter
 
 from benchmarks.processes import Server, free_port, load, server
 
@@ -159,7 +159,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
     made = await node.database.write(lambda conn: _set_up(conn, node)) if arguments.set_up else []
     await node.refresh()
     await node.start()
-    tune_collector()
+    tune_interpreter()
     runner = web.AppRunner(build_app(node), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", arguments.port).start()

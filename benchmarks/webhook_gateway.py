@@ -29,7 +29,7 @@ from waypost.store.organizations import Organization
 from waypost.store.steps import Choice, dump_choices
 from waypost.store.tables import event, message, provider_ref, step
 from waypost_server.app import build_app
-from waypost_server.collector import tune_collector
+from waypost_server.interpreter import tune_interpreter
 
 from benchmarks.webhook_bodies import NUMBER, SECRET, provider_id
 
@@ -56,7 +56,7 @@ async def serve(url: str, port: int, count: int) -> None:
         await node.database.write(partial(_send, node=node, gateway_id=gateway_id, app=app, numbers=numbers))
     await node.refresh()
     await node.start()
-    tune_collector()
+    tune_interpreter()
     runner = web.AppRunner(build_app(node), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()

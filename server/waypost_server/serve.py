@@ -19,6 +19,7 @@ from waypost.store.database import open_database
 from waypost_server import memory
 from waypost_server.admin_socket import AdminSocket
 from waypost_server.app import build_app
+from waypost_server.interpreter import tune_interpreter
 from waypost_server.node_lock import NodeLock, database_path, socket_path
 
 #: How long requests under way may still take once a node stops, in seconds; a send may wait for its verdict.
@@ -104,6 +105,7 @@ async def serve(config: Config, role: Role, stop: asyncio.Event, announce: Calla
             stack.push_async_callback(admin.stop)
         stack.push_async_callback(await answer(node, listener))
         url = f"http://{_shown(listener)}"
+        tune_interpreter()
         _LOG.info("node.serving", node=node.id, role=role, url=url, channels=sorted(node.plugins))
         announce(url)
         await stop.wait()
