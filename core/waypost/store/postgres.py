@@ -51,6 +51,7 @@ class PostgresDatabase:
             pool_timeout=10,
             # The connection used last, whose server process has its caches filled, rather than each in turn.
             pool_use_lifo=True,
+            pool_recycle=1800,
             isolation_level="AUTOCOMMIT",
             connect_args={"timeout": 10, "server_settings": {"application_name": "waypost", "jit": "off"}},
         )
