@@ -25,6 +25,7 @@ def list_all(*, as_json: Json = False) -> None:
             "version": lambda row: f"{row['distribution']} {row['version']}",
             "api": "api",
             "last receipt": "last_receipt",
+            "hooks": "hooks",
             "features": "features",
             "grade": "grade",
             "reason": "reason",
