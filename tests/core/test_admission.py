@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -9,6 +10,7 @@ from fake_channel import FakeChannel
 from sqlalchemy import text
 from standings import revoke, rows, suspend_app, suspend_org, without_foreign_keys
 from waypost import history, refusals
+from waypost.admission.candidate import Admitted
 from waypost.admission.request import FallbackRequest, SendRequest
 from waypost.clock import HOUR, SECOND
 from waypost.ids import new_id
@@ -28,6 +30,18 @@ async def refused(world: World, partner: Partner | str, code: type[Refusal], **f
     assert type(caught.value) is code
     assert await rows(world.database) == before
     return caught.value
+
+
+async def test_one_who_gives_up_takes_nobody_else_along(world: World) -> None:
+    partner = await world.partner()
+    await world.accept(partner)
+    before = await rows(world.database)
+    impatient, *others = [asyncio.ensure_future(world.accept(partner)) for _ in range(3)]
+    await asyncio.sleep(0)  # all of them have arrived, and none was looked at
+    impatient.cancel()
+    answers = await asyncio.wait_for(asyncio.gather(impatient, *others, return_exceptions=True), 10)
+    assert [type(answer) for answer in answers] == [asyncio.CancelledError, Admitted, Admitted]
+    assert (await rows(world.database))["message"] == before["message"] + 2
 
 
 async def test_an_accepted_message_is_all_there(world: World) -> None:

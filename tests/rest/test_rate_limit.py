@@ -21,6 +21,16 @@ async def test_an_app_that_sends_too_fast_is_told_to_wait(run: Callable[..., Awa
     assert (await gateway.send(calm.secret, {"channel": "SMS"})).status == 200
 
 
+async def test_a_request_counts_once_whichever_way_it_goes(run: Callable[..., Awaitable[Deployment]]) -> None:
+    """WhatsApp's need a look at the recipient's history first, and those that are refused are looked at twice."""
+    gateway = await run(["whatsapp"], requests_per_second=1, wait=0)
+    for fields in ({}, {"to": "nonsense"}):
+        partner = await gateway.newcomer()
+        statuses = [(await gateway.send(partner.secret, {"channel": "WHATSAPP"} | fields)).status for _ in range(BURST)]
+        assert statuses == [400 if fields else 200] * BURST
+        assert (await gateway.send(partner.secret, {"channel": "WHATSAPP"})).status == 429
+
+
 async def test_what_was_accepted_is_replayed_without_its_route(run: Callable[..., Awaitable[Deployment]]) -> None:
     gateway = await run(["sms_twilio"], wait=0)
     partner = await gateway.newcomer()

@@ -46,6 +46,8 @@ class _Arrival:
     key_digest: str
     read: Callable[[], SendRequest]
     verdict: asyncio.Future[Verdict | None]
+    #: It has used up a place in its app's request rate.
+    counted: bool = False
 
 
 class Desk:
@@ -129,7 +131,7 @@ class Desk:
                 asyncio.get_running_loop().call_soon(self._take_in)
             verdict = await arrival.verdict
             if verdict is None:
-                return await self._accept(arrival.key_digest, read)
+                return await self._accept(arrival)
             return self._heard(verdict, arrival.key_digest)
         except StoreUnavailableError as error:
             self._metrics.refused.labels(Unavailable.code).inc()
@@ -149,12 +151,14 @@ class Desk:
         directory = self._directory()
         windowed = self._windowed(directory)
         for arrival in arrived:
+            if arrival.verdict.done():
+                continue  # whoever asked has gone; to answer would fail, and take those behind it along
             caller = self._recall(arrival.key_digest)
             if caller is None:
                 arrival.verdict.set_result(None)
                 continue
             try:
-                self._limiter.take(caller.app_id)
+                self._count(caller, arrival)
                 request = arrival.read()
                 if windowed and self._intake.wants_history(caller, request, directory):
                     arrival.verdict.set_result(None)
@@ -174,13 +178,20 @@ class Desk:
             raise verdict
         return verdict
 
-    async def _accept(self, key_digest: str, read: Callable[[], SendRequest]) -> Admitted:
+    def _count(self, caller: Principal, arrival: _Arrival) -> None:
+        """Let a request count once, whichever ways it goes. Raises `RateLimited`."""
+        if not arrival.counted:
+            self._limiter.take(caller.app_id)
+            arrival.counted = True
+
+    async def _accept(self, arrival: _Arrival) -> Admitted:
+        key_digest = arrival.key_digest
         remembered = self._recall(key_digest)
         caller = remembered or self._principal(await self._standing(key_digest))
         request: SendRequest | None = None
         try:
-            self._limiter.take(caller.app_id)
-            request = read()
+            self._count(caller, arrival)
+            request = arrival.read()
             directory = self._directory()
             history = await self._history(caller, request, directory) if self._windowed(directory) else {}
             candidate = self._intake.prepare(caller, request, directory, history)
