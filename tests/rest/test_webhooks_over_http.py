@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -221,6 +222,22 @@ async def test_a_store_that_is_down_makes_the_provider_try_again(
         assert (answer.status, answer.text) == (503, "unavailable")
     assert await receipts.status() == "SENT"
     assert (await receipts.post(receipts.delivered)).status == 200
+    assert await receipts.status() == "DELIVERED"
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("city", ["Zürich".encode(), "Zürich".encode("latin-1"), b"\xed\xa0\x80"])
+async def test_a_proxys_header_in_any_encoding_loses_no_receipt(receipts: Receipts, city: bytes) -> None:
+    request = receipts.delivered
+    parts = urlsplit(request.url)
+    lines = [f"{request.method} {parts.path}?{parts.query} HTTP/1.1", f"Host: {parts.netloc}", "Connection: close",
+             f"Content-Length: {len(request.body)}", *(f"{name}: {value}" for name, value in request.headers)]  # fmt: skip
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    writer.write("\r\n".join(lines).encode() + b"\r\nX-City: " + city + b"\r\n\r\n" + request.body)
+    answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 200 "), answer
+    await receipts.gateway.node.inbox.drain()
     assert await receipts.status() == "DELIVERED"
 
 

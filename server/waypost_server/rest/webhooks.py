@@ -68,7 +68,7 @@ class Webhooks:
             given = WebhookRequest(
                 method=request.method,
                 url=self._public_url(request),
-                headers=tuple((name.lower(), value) for name, value in request.headers.items()),
+                headers=tuple((name.lower(), _text(value)) for name, value in request.headers.items()),
                 query=tuple(request.query.items()),
                 body=body,
             )
@@ -95,3 +95,17 @@ class Webhooks:
             parts = urlsplit(raw)
             raw = parts.path + (f"?{parts.query}" if parts.query else "")
         return f"{base or f'http://{request.host}'}{raw}"
+
+
+def _text(value: str) -> str:
+    """A header's value as text that can be stored; what is no UTF-8 is ISO-8859-1, as in old HTTP.
+
+    Proxies add such headers of their own, and no receipt may be lost for them.
+    """
+    if value.isascii():
+        return value
+    given = value.encode("utf-8", "surrogateescape")
+    try:
+        return given.decode()
+    except UnicodeDecodeError:
+        return given.decode("latin-1")
