@@ -55,7 +55,7 @@ def digest(secret: str) -> str:
 
 def standing_refusal(standing: Standing | None, now: int) -> Refusal | None:
     """Why this key may not be used now; None when it may."""
-    if standing is None or standing.revoked_at is not None or (standing.expires_at or now + 1) <= now:
+    if standing is None or not _is_valid(standing, now):
         return Unauthorized()
     if standing.app_status is None:
         return AppNotFound()
@@ -66,6 +66,10 @@ def standing_refusal(standing: Standing | None, now: int) -> Refusal | None:
     if standing.app_status != "active":
         return AppInactive()
     return None
+
+
+def _is_valid(standing: Standing, now: int) -> bool:
+    return standing.revoked_at is None and (standing.expires_at is None or standing.expires_at > now)
 
 
 def principal(standing: Standing) -> Principal:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from waypost.lifecycle.settlement import PricedLine
-from waypost.plugin.types import Micros, QuoteLine
+from waypost.plugin.types import Micros, Quote, QuoteLine
 from waypost.store.rates import Rate
 
 #: For how many beginnings of destinations a card remembers its rates.
@@ -72,7 +72,7 @@ class RateCard:
 
 
 class Tariff:
-    """The unit prices of one card for the message being priced: what a plugin asks through `ctx.rates`.
+    """One card's prices for the message being priced: what a plugin asks through `ctx.rates`, then the quote's own.
 
     One object serves a way for all its messages, which are priced one after the other.
     """
@@ -92,3 +92,7 @@ class Tariff:
         """The price of one unit, in micros of the message's currency; None where the card has none."""
         rate = self._card.find(self._currency, sku, self._destination, self._now)
         return Micros(rate.price) if rate is not None else None
+
+    def price(self, quote: Quote) -> tuple[PricedLine, ...] | str:
+        """Price a quote's lines, by its own destination where it names one; or name the sku that has no rate."""
+        return self._card.price(quote.lines, self._currency, quote.destination or self._destination, self._now)

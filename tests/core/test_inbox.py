@@ -11,6 +11,7 @@ import pytest
 from fake_channel import FakeChannel
 from sqlalchemy import Connection, text
 from waypost.clock import MINUTE
+from waypost.inbox import apply
 from waypost.inbox.receive import MAX_VERIFICATIONS
 from waypost.inbox.service import LARGE
 from waypost.plugin import (
@@ -103,6 +104,30 @@ async def test_a_large_delivery_is_parsed_beside_the_event_loop(open_world: Open
     assert threads == [True, True, False, False]
     assert len(await inbox_of(world, partner)) == 1
     assert [state for state, _ in await states(world.database)] == ["applied", "applied", "applied", "failed"]
+
+
+async def test_a_large_delivery_that_is_never_read_holds_up_no_other(
+    open_world: OpenWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apply, "PARSE_DEADLINE", 0.05)
+    let_go = threading.Event()
+
+    class Endless(FakeChannel):
+        @hookimpl
+        def parse_event(self, ctx: object, request: WebhookRequest) -> Sequence[ChannelEvent]:  # type: ignore[override]
+            if len(request.body) > LARGE:
+                let_go.wait(10)
+            return [wrote()]
+
+    world = await open_world(Endless())
+    partner = await owned(world)
+    try:
+        assert (await world.tell(partner, body=b"x" * (LARGE + 1))).status == 200
+        assert (await world.tell(partner, body=b"small")).status == 200
+        assert len(await inbox_of(world, partner)) == 1
+        assert [state for state, _ in await states(world.database)] == ["failed", "applied"]
+    finally:
+        let_go.set()
 
 
 async def test_a_plugin_that_fails_to_verify_lets_nobody_in(open_world: OpenWorld) -> None:

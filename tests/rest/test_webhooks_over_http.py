@@ -230,8 +230,13 @@ async def test_a_store_that_is_down_makes_the_provider_try_again(
 async def test_a_proxys_header_in_any_encoding_loses_no_receipt(receipts: Receipts, city: bytes) -> None:
     request = receipts.delivered
     parts = urlsplit(request.url)
-    lines = [f"{request.method} {parts.path}?{parts.query} HTTP/1.1", f"Host: {parts.netloc}", "Connection: close",
-             f"Content-Length: {len(request.body)}", *(f"{name}: {value}" for name, value in request.headers)]  # fmt: skip
+    lines = [
+        f"{request.method} {parts.path}?{parts.query} HTTP/1.1",
+        f"Host: {parts.netloc}",
+        "Connection: close",
+        f"Content-Length: {len(request.body)}",
+        *(f"{name}: {value}" for name, value in request.headers),
+    ]
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     writer.write("\r\n".join(lines).encode() + b"\r\nX-City: " + city + b"\r\n\r\n" + request.body)
     answer = await reader.read()

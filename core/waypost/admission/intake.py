@@ -203,8 +203,8 @@ class Intake:
     def _price(
         self, way: Way, message: OutboundMessage, asked: _Asked, destination: str
     ) -> tuple[PricedLine, ...] | Refusal:
-        card, tariff = way.card, way.tariff
-        if card is None or tariff is None:
+        tariff = way.tariff
+        if tariff is None:
             return ChannelConfigNotFound("The gateway has no rate card; ask the operator to add one.")
         currency, now = asked.caller.currency, asked.now
         tariff.turn_to(currency, destination, now)
@@ -215,7 +215,7 @@ class Intake:
             return ValidationFailed(f"{error.code}: {error.detail}")
         except PluginFaultError:
             return Unavailable("The channel is out of order; try again later.")
-        priced = card.price(quote.lines, currency, quote.destination or destination, now)
+        priced = tariff.price(quote)
         if isinstance(priced, str):
             return ChannelConfigNotFound(
                 f"There is no price in {currency} for {priced} to this destination; ask the operator to add a rate."

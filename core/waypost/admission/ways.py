@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from waypost.host.accounts import Accounts, CredentialsUnusableError, OpenAccount
 from waypost.host.dispatch import ChannelPlugin
 from waypost.plugin.types import Context
-from waypost.rates import RateCard, Tariff
+from waypost.rates import Tariff
 from waypost.refusals import ChannelConfigNotFound, ChannelCredentialsNotFound, Unavailable, ValidationFailed
 from waypost.routing import Directory
 from waypost.store.gateways import Gateway
@@ -25,10 +25,10 @@ class Way:
     """One gateway of a route, ready to price."""
 
     opened: OpenAccount
-    card: RateCard | None
+    #: None where the gateway has no rate card.
+    tariff: Tariff | None
     sender: str | None
     windowed: bool
-    tariff: Tariff | None
     #: The context for pricing that was made last, and when.
     ctx: Context | None = None
     ctx_at: int = 0
@@ -121,7 +121,7 @@ class Ways:
             sender = route.sender or (gateway.senders[0] if gateway.senders else None)
             windowed = WINDOW_FEATURE in opened.plugin.info.features
             card = directory.cards.get(gateway.id)
-            ways.append(Way(opened, card, sender, windowed, Tariff(card) if card is not None else None))
+            ways.append(Way(opened, Tariff(card) if card is not None else None, sender, windowed))
         if problem is not None and not ways:
             raise ChannelCredentialsNotFound from problem
         return RouteWays(route.prefix, tuple(ways), away=bool(gateways) and not here)

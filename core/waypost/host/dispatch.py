@@ -15,7 +15,6 @@ from typing import Any, TypeVar, cast
 import pluggy
 
 from waypost.host.deadlines import PASSING, PASSING_ASYNC, CanceledItselfError, Deadlines, OverdueError
-from waypost.log import logger
 from waypost.plugin.errors import ChannelError, InvalidRecipient, NotSent, OutcomeUnknown, Permanent
 from waypost.plugin.events import ChannelEvent
 from waypost.plugin.simulator import Simulator
@@ -42,8 +41,6 @@ T = TypeVar("T")
 
 #: How long the I/O hooks other than `send` may take, in seconds.
 HOOK_DEADLINE = 20.0
-
-_LOG = logger()
 
 
 class PluginFaultError(Exception):

@@ -41,6 +41,8 @@ from waypost.store.inbound import Inbound
 
 _LOG = logger()
 
+#: How long a plugin may take over a delivery that is parsed beside the event loop, in seconds.
+PARSE_DEADLINE = 20.0
 #: Marks a message that was taken back before it came.
 _TAKEN_BACK = "taken-back"
 #: The method under which an event is kept that a listener emitted and that could not be applied.
@@ -92,7 +94,12 @@ class Parser:
         asked = self._asked(delivery)
         if isinstance(asked, Parsed):
             return asked
-        return self._placed(delivery, await asyncio.to_thread(_read, *asked, delivery))
+        try:
+            found = await asyncio.wait_for(asyncio.to_thread(_read, *asked, delivery), PARSE_DEADLINE)
+        except TimeoutError:
+            # Nobody can stop the thread; but what waits behind this delivery must not wait for it.
+            found = f"{delivery.plugin}.parse_event took longer than {PARSE_DEADLINE:g} s"
+        return self._placed(delivery, found)
 
     def _asked(self, delivery: Delivery) -> tuple[ChannelPlugin, WebhookContext] | Parsed:
         """Whom to ask, and with which context; or why nobody can be asked."""
