@@ -13,7 +13,7 @@ from documented import PLUGINS, Documented, account, documented
 from held_clock import HeldClock
 from sqlalchemy import Connection, select
 from waypost.clock import from_datetime
-from waypost.inbox.apply import Placed
+from waypost.inbox.parse import Placed
 from waypost.plugin import ChannelEvent, DeliveryUpdate, InboundMessage, UnknownEvent
 from waypost.store import deliveries
 from waypost.store.database import Database

@@ -11,7 +11,7 @@ import pytest
 from fake_channel import FakeChannel
 from sqlalchemy import Connection, text
 from waypost.clock import MINUTE
-from waypost.inbox import apply
+from waypost.inbox import parse
 from waypost.inbox.receive import MAX_VERIFICATIONS
 from waypost.inbox.service import LARGE
 from waypost.plugin import (
@@ -109,7 +109,7 @@ async def test_a_large_delivery_is_parsed_beside_the_event_loop(open_world: Open
 async def test_a_large_delivery_that_is_never_read_holds_up_no_other(
     open_world: OpenWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(apply, "PARSE_DEADLINE", 0.05)
+    monkeypatch.setattr(parse, "PARSE_DEADLINE", 0.05)
     let_go = threading.Event()
 
     class Endless(FakeChannel):

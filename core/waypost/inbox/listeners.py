@@ -21,7 +21,8 @@ from waypost.event_codec import dump, storable
 from waypost.host.accounts import Accounts, CredentialsUnusableError, OpenAccount
 from waypost.host.dispatch import ChannelPlugin, PluginFaultError
 from waypost.ids import new_id
-from waypost.inbox.apply import EMITTED, Applied, Placed, apply_events, spoken_for
+from waypost.inbox.apply import Applied, apply_events
+from waypost.inbox.parse import EMITTED, Placed, spoken_for
 from waypost.log import logger
 from waypost.plugin.errors import ChannelError
 from waypost.plugin.events import ChannelEvent

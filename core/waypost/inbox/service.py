@@ -12,7 +12,8 @@ from waypost import receipts
 from waypost.clock import HOUR, SECOND, Clock
 from waypost.host.accounts import Accounts
 from waypost.host.dispatch import ChannelPlugin
-from waypost.inbox.apply import Applied, Parsed, Parser, apply
+from waypost.inbox.apply import Applied, apply
+from waypost.inbox.parse import Parsed, Parser
 from waypost.inbox.receive import Receiver
 from waypost.log import logger
 from waypost.plugin.types import WebhookReply, WebhookRequest
