@@ -6,6 +6,7 @@ A provider that is reached by HTTP is a `WebSimulator` (`waypost.plugin.web_simu
 
 from __future__ import annotations
 
+import abc
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -81,8 +82,8 @@ class JournalEntry:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Simulator:
-    """A provider with one account. Subclasses fill `magic` and `ordinary_recipient`, and give what raises below.
+class Simulator(abc.ABC):
+    """A provider with one account. Subclasses fill `magic` and `ordinary_recipient`, and give what is abstract below.
 
     `base_url` is where it is reached once it was started. All that it accepted or refused is in `journal`. `errors`
     holds whatever it could not tell the gateway.
@@ -101,9 +102,9 @@ class Simulator:
 
     # ---- what a subclass gives
 
+    @abc.abstractmethod
     def account_settings(self) -> dict[str, Any]:
         """Account settings for a gateway that speaks to this simulator; needs `base_url`."""
-        raise NotImplementedError(f"{type(self).__name__}.account_settings must return the gateway's settings")
 
     def provider_app_settings(self) -> dict[str, Any]:
         """Provider-app settings that go with them."""
@@ -113,19 +114,22 @@ class Simulator:
         """The senders of that account."""
         return []
 
+    @abc.abstractmethod
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
         """Listen on loopback and return the base URL."""
-        raise NotImplementedError(f"{type(self).__name__}.start must listen on {host} and return the base URL")
 
+    @abc.abstractmethod
     async def stop(self) -> None:
         """Stop listening and drop what is still to be told."""
-        raise NotImplementedError(f"{type(self).__name__}.stop must end what start began")
 
-    async def settle(self) -> None:
+    async def settle(self) -> None:  # noqa: B027 - one that tells nothing by itself has nothing on its way
         """Wait until all that is on its way to the gateway has arrived or was given up."""
 
     async def write(self, text: str, sender: str | None = None) -> None:
-        """Have somebody write this to the account; the ordinary recipient, unless said otherwise."""
+        """Have somebody write this to the account; the ordinary recipient, unless said otherwise.
+
+        Raises `NotImplementedError` where nobody can write to this provider's accounts, as this does.
+        """
         raise NotImplementedError(f"nobody can write to {type(self).__name__}")
 
     # ---- what the frame does

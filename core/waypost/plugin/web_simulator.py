@@ -7,6 +7,7 @@ garbage.
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import contextlib
 from collections.abc import Sequence
@@ -40,16 +41,22 @@ class WebSimulator(Simulator):
 
     # ---- what a subclass gives
 
+    @abc.abstractmethod
     def routes(self) -> Sequence[web.RouteDef]:
         """The provider's endpoints."""
-        raise NotImplementedError(f"{type(self).__name__}.routes must return the provider's endpoints")
 
     def inbound(self, text: str, sender: str | None = None) -> WebhookRequest:
-        """A signed delivery of an inbound text message, as the provider would send it to `inbound_url`."""
-        raise NotImplementedError(f"{type(self).__name__}.inbound must build a signed inbound message")
+        """A signed delivery of an inbound text message, as the provider would send it to `inbound_url`.
+
+        Raises `NotImplementedError` where nobody can write to this provider's accounts, as this does.
+        """
+        raise NotImplementedError(f"nobody can write to {type(self).__name__}")
 
     def handshake(self, *, token: str | None = None) -> WebhookRequest:
-        """The request by which the provider tries a webhook URL, with the right token or with this one."""
+        """The request by which the provider tries a webhook URL, with the right token or with this one.
+
+        Raises `NotImplementedError` where the provider tries none, as this does.
+        """
         raise NotImplementedError(f"{type(self).__name__} tries no webhook URL")
 
     # ---- what the frame does

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -61,13 +62,13 @@ class MessagingSimulator(GraphSimulator):
         """The ids under which the account may be addressed in a path."""
         return frozenset({self.account_id, "me"})
 
+    @abc.abstractmethod
     def new_mid(self) -> str:
         """A message id that no other run mints."""
-        raise NotImplementedError(f"{type(self).__name__}.new_mid must mint a message id")
 
+    @abc.abstractmethod
     def receipt_event(self, status: str, sending_to: str, mid: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
         """The `messaging` event of a receipt; None where the product has none for that status."""
-        raise NotImplementedError(f"{type(self).__name__}.receipt_event must build the receipt")
 
     # ---- endpoints
 
