@@ -37,7 +37,7 @@ _ACCOUNTS: dict[MoveKind, tuple[Account, Account]] = {
 }
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Move:
     """One ledger entry: a positive amount in micros from one account to another."""
 

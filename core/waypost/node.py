@@ -279,7 +279,7 @@ class Node:
 
     def _admitted(self, items: Sequence[Candidate]) -> None:
         if self.role != "api":
-            self.outbox.nudge({item.steps[0].gateway_id for item in items})
+            self.outbox.nudge({item.gateway_id for item in items})
 
     def _changed(self, changes: Sequence[Change]) -> None:
         moved = [change for change in changes if change.before != change.after]

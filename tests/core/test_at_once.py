@@ -11,10 +11,10 @@ from waypost import refusals
 from waypost.admission.admit import admit, admit_at_once
 from waypost.admission.candidate import Admitted, Candidate
 from waypost.admission.intake import Intake
-from waypost.admission.request import SendRequest
-from waypost.clock import HOUR
+from waypost.admission.request import FallbackRequest, SendRequest
+from waypost.clock import HOUR, SECOND
 from waypost.refusals import Refusal
-from waypost.store import keys, ledger, migrate
+from waypost.store import admissions, keys, ledger, migrate
 from world import PRICE, TO, Partner, World
 
 
@@ -40,7 +40,10 @@ async def test_all_of_them_are_there_and_paid_for(world: World) -> None:
     assert await at_once(world, batch)
     for item in batch:
         assert await world.message(item.message.id) == item.message
-        assert await world.steps(item.message.id) == item.steps
+        [step] = await world.steps(item.message.id)
+        assert (step.state, step.status, step.gateway_id) == ("queued", "QUEUED", item.gateway_id)
+        assert (step.held, step.due_at) == (PRICE, item.message.created_at)
+        assert step.wake_at == step.deadline == item.message.deadline
     after = await rows(world.database)
     assert {name: after[name] - before[name] for name in after} == {
         "message": 3, "step": 3, "event": 0, "ledger_entry": 3, "idempotency": 0,
@@ -120,16 +123,64 @@ async def test_credit_is_enough_for_all_or_the_statement_is_not_run(
 async def test_free_messages_need_no_credit_but_an_organization_in_good_standing(world: World) -> None:
     partner = await world.partner(credit_micros=0, mode="test")
     free = await candidate(world, partner)
-    assert free.holds == []
     assert await at_once(world, [free])
+    assert (await world.balance(partner.org)).held == 0
     again = await candidate(world, partner)
     await suspend_org(world, partner)
     assert not await at_once(world, [again])
 
 
-async def test_an_idempotency_key_is_left_to_the_transaction(world: World) -> None:
+async def test_an_idempotency_key_is_stored_with_its_message_and_stops_the_statement_from_then_on(world: World) -> None:
+    partner, other = await world.partner(), await world.partner()
+    keyed: dict[str, object] = {"idempotency_key": "k", "fingerprint": "f"}
+    item = await candidate(world, partner, **keyed)
+    assert await at_once(world, [item, await candidate(world, partner), await candidate(world, other, **keyed)])
+    before = await rows(world.database)
+    batch = [await candidate(world, other), await candidate(world, partner, **keyed)]
+    assert not await at_once(world, batch)
+    assert await rows(world.database) == before
+    _, replayed = await world.database.write(lambda conn: admit(conn, batch))
+    assert replayed == Admitted(item.message, replayed=True)
+
+
+async def test_a_key_twice_in_one_batch_stops_the_statement(world: World) -> None:
     partner = await world.partner()
-    assert not await at_once(world, [await candidate(world, partner, idempotency_key="k", fingerprint="f")])
+    batch = [await candidate(world, partner, idempotency_key="k", fingerprint="f") for _ in range(2)]
+    before = await rows(world.database)
+    assert not await at_once(world, batch)
+    assert await rows(world.database) == before
+
+
+async def test_fallback_steps_wait_and_are_held_for(world: World) -> None:
+    partner = await world.partner()
+    fallback = FallbackRequest(channel="SMS", content={"kind": "text", "body": "Again"}, after=60, until="delivered")
+    item = await candidate(world, partner, fallback=(fallback,))
+    assert await at_once(world, [item, await candidate(world, partner)])
+    first, second = await world.steps(item.message.id)
+    assert (first.state, second.state) == ("queued", "waiting")
+    assert (second.wake_at, second.content, second.after) == (None, item.rows[1][-5], 60 * SECOND)
+    assert (second.until, second.held, first.content) == ("delivered", PRICE, None)
+    assert (await world.message(item.message.id)).held == 2 * PRICE
+    assert await world.books_balance()
+
+
+@pytest.mark.parametrize("count", [1, 5, 700])
+async def test_any_number_of_rows(world: World, count: int) -> None:
+    partner = await world.partner(credit_micros=count * PRICE)
+    assert await at_once(world, [await candidate(world, partner) for _ in range(count)])
+    assert (await world.balance(partner.org)).available == 0
+    assert await world.books_balance()
+
+
+async def test_more_rows_than_a_statement_takes_are_left_to_the_transaction(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admissions, "MAX_ROWS", 2)
+    partner = await world.partner()
+    batch = [await candidate(world, partner) for _ in range(5)]
+    assert not await at_once(world, batch)
+    assert await one_by_one(world, batch) == [Admitted] * 5
+    assert await world.books_balance()
 
 
 async def test_other_trouble_is_not_taken_for_a_refusal(world: World) -> None:

@@ -8,24 +8,27 @@ from dataclasses import replace
 
 import pytest
 from waypost.store import gateways, steps
-from waypost.store.bulk import write_together
+from waypost.store.bulk import insert_many
 from waypost.store.database import Database, open_database
 from waypost.store.gateways import Gateway
 from waypost.store.steps import Step
+from waypost.store.tables import step
 
 STEPS = 300
 
 
 def queued(number: int, app: str = "app_a", **fields: object) -> Step:
-    step = Step(
+    new = Step(
         message_id=f"msg_{app}_{number:05d}", step_no=1, app_id=app, org_id="org", channel="SMS", state="queued",
         status="QUEUED", gateway_id="gw_1", choices="[]", due_at=number, wake_at=10**9, deadline=10**9, held=0,
     )  # fmt: skip
-    return replace(step, **fields)
+    return replace(new, **fields)
 
 
 async def add(database: Database, *rows: Step) -> None:
-    await database.write(lambda conn: write_together(conn, [steps.insertion(rows)]))
+    columns = tuple(Step.__dataclass_fields__)
+    values = [tuple(getattr(row, column) for column in columns) for row in rows]
+    await database.write(lambda conn: insert_many(conn, step, columns, values))
 
 
 async def claim(database: Database, owner: str, per_app: int = 7, apps: tuple[str, ...] = ("app_a",)) -> list[Step]:

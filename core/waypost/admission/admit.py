@@ -20,10 +20,10 @@ def admit(conn: Connection, candidates: Sequence[Candidate]) -> list[Verdict]:
     """Decide on the candidates in order and write those that are admitted."""
     verdicts: dict[int, Verdict] = {}
     standings, balances = admissions.lock(
-        conn, {item.principal.key_id for item in candidates}, {item.message.org_id for item in candidates}
+        conn, {item.message.key_id for item in candidates}, {item.message.org_id for item in candidates}
     )
     for number, item in enumerate(candidates):
-        refusal = standing_refusal(standings.get(item.principal.key_id), item.message.created_at)
+        refusal = standing_refusal(standings.get(item.message.key_id), item.message.created_at)
         if refusal is not None:
             verdicts[number] = refusal
 
@@ -45,13 +45,7 @@ def admit(conn: Connection, candidates: Sequence[Candidate]) -> list[Verdict]:
 
     admitted = _claim_keys(conn, admitted, verdicts)
     if admitted:
-        admissions.write(
-            conn,
-            [item.message for _, item in admitted],
-            [step for _, item in admitted for step in item.steps],
-            [hold for _, item in admitted for hold in item.holds],
-            balances,
-        )
+        _write(conn, [item for _, item in admitted])
     for number, item in admitted:
         verdicts[number] = Admitted(item.message)
     for number, first in repeats.items():
@@ -61,16 +55,21 @@ def admit(conn: Connection, candidates: Sequence[Candidate]) -> list[Verdict]:
 
 def admit_at_once(conn: Connection, candidates: Sequence[Candidate]) -> list[Verdict] | None:
     """Admit all of them in one statement; None where that cannot be done, with nothing written."""
-    if any(item.idempotency_key is not None for item in candidates):
+    rows = [row for item in candidates for row in item.rows]
+    if len(rows) > admissions.MAX_ROWS:
         return None
-    done = admissions.write_at_once(
-        conn,
-        [item.principal.key_id for item in candidates],
-        [item.message for item in candidates],
-        [step for item in candidates for step in item.steps],
-        [hold for item in candidates for hold in item.holds],
-    )
-    return [Admitted(item.message) for item in candidates] if done else None
+    latest = max(item.message.created_at for item in candidates)
+    if not admissions.write(conn, rows, {item.message.key_id for item in candidates}, latest):
+        return None
+    return [Admitted(item.message) for item in candidates]
+
+
+def _write(conn: Connection, admitted: Sequence[Candidate]) -> None:
+    """Store those that were found good one by one, and whose idempotency keys are stored already."""
+    rows = [admissions.without_key(row) for item in admitted for row in item.rows]
+    for start in range(0, len(rows), admissions.MAX_ROWS):
+        if not admissions.write(conn, rows[start : start + admissions.MAX_ROWS], (), 0):
+            raise RuntimeError("credit that was locked and sufficed did not suffice when it was held")
 
 
 def _replay_earlier(conn: Connection, candidates: Sequence[Candidate], verdicts: dict[int, Verdict]) -> None:

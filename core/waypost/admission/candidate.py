@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from waypost.access import Principal
-from waypost.credit import Move
 from waypost.refusals import Refusal
+from waypost.store.admissions import Row
 from waypost.store.messages import Message
-from waypost.store.steps import Step
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Candidate:
-    """A routed and priced message with its rows, ready to be written."""
+    """A routed and priced message, and its steps as they will be stored."""
 
-    principal: Principal
     message: Message
-    steps: list[Step]
-    holds: list[Move]
+    #: Where its first step is queued.
+    gateway_id: str
+    rows: Sequence[Row]
     idempotency_key: str | None
     fingerprint: str
 

@@ -74,7 +74,7 @@ class Desk:
         self._intake = Intake(accounts, clock, validity)
         self._limiter = Limiter(clock, requests_per_second)
         self._lane: GroupCommit[Candidate, Verdict] = GroupCommit(
-            database, admit, at_once=admit_at_once, committed=self._committed
+            database, admit, at_once=admit_at_once, committed=self._committed, refill=self._take_in
         )
         self._remembered: dict[str, tuple[Principal, int]] = {}
         self._arrived: list[_Arrival] = []
@@ -127,7 +127,7 @@ class Desk:
         try:
             arrival = _Arrival(_digest(secret), read, asyncio.get_running_loop().create_future())
             self._arrived.append(arrival)
-            if len(self._arrived) == 1:
+            if len(self._arrived) == 1 and not self._lane.busy:
                 asyncio.get_running_loop().call_soon(self._take_in)
             verdict = await arrival.verdict
             if verdict is None:

@@ -15,7 +15,6 @@ from waypost.admission.candidate import Candidate
 from waypost.admission.request import FallbackRequest, SendRequest
 from waypost.admission.ways import Way, Ways
 from waypost.clock import SECOND, Clock
-from waypost.credit import move
 from waypost.host.accounts import Accounts
 from waypost.host.dispatch import PluginFaultError
 from waypost.ids import new_id
@@ -30,9 +29,10 @@ from waypost.refusals import (
     ValidationFailed,
 )
 from waypost.routing import Directory
+from waypost.store import admissions
 from waypost.store.inbound import SINCE
 from waypost.store.messages import Message
-from waypost.store.steps import Choice, Step, dump_choices
+from waypost.store.steps import Choice, NewStep, dump_choices
 
 #: (gateway id, address) → when it last wrote, and (gateway id, SINCE) → since when the gateway receives; for the
 #: gateways whose plugins ask for it.
@@ -122,47 +122,12 @@ class Intake:
             updated_at=now,
             deadline=deadline,
         )
-        steps = [self._step(message, 1, first, holds[0], None)]
-        for number, fallback in enumerate(request.fallback, 2):
-            steps.append(self._step(message, number, legs[number - 1], holds[number - 1], fallback))
-        moves = [
-            move("hold", caller.org_id, step.held, now, message_id=message_id, step_no=step.step_no)
-            for step in steps
-            if step.held
-        ]
-        return Candidate(
-            principal=caller,
-            message=message,
-            steps=steps,
-            holds=moves,
-            idempotency_key=request.idempotency_key,
-            fingerprint=request.fingerprint,
-        )
-
-    @staticmethod
-    def _step(message: Message, number: int, leg: _Priced, hold: int, fallback: FallbackRequest | None) -> Step:
-        content = None
-        if number > 1:
-            address = [leg.address.kind, leg.address.value]
-            content = orjson.dumps({"content": _dump(leg.content), "address": address}).decode()
-        return Step(
-            message_id=message.id,
-            step_no=number,
-            app_id=message.app_id,
-            org_id=message.org_id,
-            channel=leg.channel,
-            state="queued" if number == 1 else "waiting",
-            status="QUEUED",
-            gateway_id=leg.choices[0].gateway_id,
-            choices=dump_choices(leg.choices),
-            due_at=message.created_at,
-            wake_at=message.deadline if number == 1 else None,
-            deadline=message.deadline,
-            held=hold,
-            content=content,
-            until=fallback.until if fallback else "sent",
-            after=fallback.after * SECOND if fallback and fallback.after is not None else None,
-        )
+        key, fingerprint = request.idempotency_key, request.fingerprint
+        rows = [admissions.first_row(message, _step(first, holds[0]), key, fingerprint)]
+        for number, fallback in enumerate(request.fallback, 1):
+            step = _fallback_step(legs[number], holds[number], fallback)
+            rows.append(admissions.further_row(message, number + 1, step))
+        return Candidate(message, first.choices[0].gateway_id, rows, key, fingerprint)
 
     # ---- one leg
 
@@ -235,6 +200,19 @@ class Intake:
         if way.ctx is None or not 0 <= now - way.ctx_at < FRESH:
             way.ctx, way.ctx_at = self._accounts.context(way.opened, rates=way.tariff), now
         return way.ctx
+
+
+def _step(leg: _Priced, hold: int) -> NewStep:
+    return NewStep(leg.channel, leg.choices[0].gateway_id, dump_choices(leg.choices), hold)
+
+
+def _fallback_step(leg: _Priced, hold: int, fallback: FallbackRequest) -> NewStep:
+    step = _step(leg, hold)
+    address = [leg.address.kind, leg.address.value]
+    step.content = orjson.dumps({"content": _dump(leg.content), "address": address}).decode()
+    step.until = fallback.until
+    step.after = fallback.after * SECOND if fallback.after is not None else None
+    return step
 
 
 def _extras(request: SendRequest) -> str:

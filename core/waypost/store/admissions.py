@@ -3,26 +3,45 @@
 A batch of which nobody is to be refused takes one statement, which is its own transaction. On PostgreSQL the round
 trips of a transaction with several cost more than the work that is done in them; on SQLite the writer's thread waits
 for the interpreter lock at each.
+
+The statement takes one row a step, which becomes a step, its hold, and for the first step the message and its
+idempotency key. PostgreSQL reads the rows out of one JSON text. SQLite takes them as bound values, each row through a
+trigger on a temporary view: reading JSON would cost it as much again as storing what is in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import orjson
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from waypost.credit import Move
-from waypost.store import ledger, messages, steps
-from waypost.store.bulk import Insertion, as_json, lite_insert, pg_insert
+from waypost.ids import new_id
+from waypost.store.bulk import as_json
 from waypost.store.driver import is_postgres, run
 from waypost.store.keys import STANDING, Standing
 from waypost.store.ledger import BALANCE, Balance
 from waypost.store.messages import Message
-from waypost.store.steps import Step
+from waypost.store.steps import NewStep
+
+#: One step to be stored, in the order of `_COLUMNS`.
+Row = tuple[Any, ...]
+
+_COLUMNS = (
+    "id", "step_no", "org_id", "app_id", "key_id", "channel", "recipient", "addresses", "sender", "content", "options",
+    "currency", "held", "mode", "request_id", "at", "deadline", "gateway_id", "choices", "step_held", "entry_id",
+    "step_content", "until", "after", "idempotency_key", "fingerprint",
+)  # fmt: skip
+_NUMBERS = frozenset({"step_no", "held", "at", "deadline", "step_held", "after"})
+_ORG, _STEP_HELD = _COLUMNS.index("org_id"), _COLUMNS.index("step_held")
+#: As many rows as one statement of SQLite's takes; with its parameters well below SQLite's own limit.
+MAX_ROWS = 1024
+#: Statements are made for these numbers of rows and filled up with empty ones, so that few need to be compiled.
+_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, MAX_ROWS)
 
 _KEYS = "FROM api_key k LEFT JOIN app a ON a.id = k.app_id LEFT JOIN organization o ON o.id = a.org_id"
 #: The lock is taken in the order of ids, as everywhere, and what it read is what it holds.
@@ -58,44 +77,52 @@ def lock(
     return standings, balances
 
 
-def write(
-    conn: Connection,
-    new_messages: Sequence[Message],
-    new_steps: Sequence[Step],
-    holds: Sequence[Move],
-    balances: dict[str, Balance],
-) -> None:
-    """Store admitted messages with their steps and holds. Raises `IntegrityError` where credit would be overdrawn."""
-    ledger.post(conn, holds, balances, beside=[messages.insertion(new_messages), steps.insertion(new_steps)])
+def first_row(message: Message, step: NewStep, idempotency_key: str | None, fingerprint: str) -> Row:
+    """The row of a message with its first step."""
+    return (
+        message.id, 1, message.org_id, message.app_id, message.key_id, step.channel, message.recipient,
+        message.addresses, message.sender, message.content, message.options, message.currency, message.held,
+        message.mode, message.request_id, message.created_at, message.deadline, step.gateway_id, step.choices,
+        step.held, new_id("ent"), step.content, step.until, step.after, idempotency_key, fingerprint,
+    )  # fmt: skip
 
 
-def write_at_once(
-    conn: Connection,
-    key_ids: Iterable[str],
-    new_messages: Sequence[Message],
-    new_steps: Sequence[Step],
-    holds: Sequence[Move],
-) -> bool:
+def further_row(message: Message, step_no: int, step: NewStep) -> Row:
+    """The row of a further step, of which the message's own columns are left empty."""
+    return (
+        message.id, step_no, message.org_id, message.app_id, None, step.channel, None, None, None, None, None, None,
+        None, None, None, message.created_at, message.deadline, step.gateway_id, step.choices, step.held,
+        new_id("ent"), step.content, step.until, step.after, None, None,
+    )  # fmt: skip
+
+
+def without_key(row: Row) -> Row:
+    """The row of a step whose idempotency key is stored already."""
+    return (*row[:-2], None, None)
+
+
+def write(conn: Connection, rows: Sequence[Row], key_ids: Iterable[str], at: int) -> bool:
     """Store all of it in one statement; or nothing, and say False, unless all may be admitted.
 
-    All may if every key, app and organization is good at the last message's creation and all credit suffices.
+    All may if each of these keys, its app and its organization are good at that time, all credit suffices, and no
+    idempotency key was used before.
     """
-    wanted = dict.fromkeys((item.org_id for item in new_messages), 0)
-    for hold in holds:
-        wanted[hold.org_id] += hold.amount
+    wanted: dict[str, int] = {}
+    for row in rows:
+        org_id = row[_ORG]
+        wanted[org_id] = wanted.get(org_id, 0) + row[_STEP_HELD]
     keys = list(set(key_ids))
-    at = max(item.created_at for item in new_messages)
-    rows = [as_json(item.rows) for item in _insertions(new_messages, new_steps, holds)]
-    if is_postgres(conn):
-        spent = as_json(list(wanted.items()))
-        return bool(run(conn, _postgres_at_once(), (keys, len(keys), at, list(wanted), spent, *rows))[0][0])
-    values = (orjson.dumps(keys).decode(), len(keys), at, as_json(sorted(wanted.items())), *rows)
     try:
-        _put_into_admission(conn, values)
+        if is_postgres(conn):
+            spent = as_json(list(wanted.items()))
+            parameters = (keys, len(keys), at, list(wanted), spent, as_json(rows))
+            return bool(run(conn, _POSTGRES, parameters)[0][0])
+        check = (orjson.dumps(keys).decode(), len(keys), at, as_json(sorted(wanted.items())))
+        _put_into_admission(conn, check, rows)
     except IntegrityError as error:
-        if _REFUSED not in str(error.orig):
-            raise
-        return False
+        if _REFUSED in str(error.orig) or "idempotency" in str(error.orig):
+            return False
+        raise
     return True
 
 
@@ -104,24 +131,27 @@ def forget_sqlite(conn: Connection) -> None:
     run(conn, "DROP VIEW IF EXISTS temp.admission")
 
 
-def _put_into_admission(conn: Connection, values: Sequence[Any]) -> None:
-    """Put a batch into the view `admission`, whose trigger admits it or refuses it as a whole."""
-    statement = "INSERT INTO admission VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+def _put_into_admission(conn: Connection, check: Row, rows: Sequence[Row]) -> None:
+    """Put a batch into the view `admission`, whose triggers admit it or refuse it as a whole."""
+    size = next(size for size in _SIZES if size >= len(rows))
+    values = [*check, *chain.from_iterable(rows), *(None,) * ((size - len(rows)) * len(_COLUMNS))]
     try:
-        run(conn, statement, values)
+        run(conn, _into_admission(size), values)
     except OperationalError as error:
         if "no such table: admission" not in str(error.orig):
             raise
-        columns = ", ".join(f"NULL AS {name}" for name in _ADMISSION)
-        run(conn, f"CREATE TEMP VIEW admission AS SELECT {columns}")
-        run(conn, _sqlite_at_once())
-        run(conn, statement, values)
+        for statement in _ADMISSION:
+            run(conn, statement)
+        run(conn, _into_admission(size), values)
 
 
-def _insertions(
-    new_messages: Sequence[Message], new_steps: Sequence[Step], holds: Sequence[Move]
-) -> tuple[Insertion, ...]:
-    return messages.insertion(new_messages), steps.insertion(new_steps), ledger.insertion(holds)
+@lru_cache(maxsize=len(_SIZES))
+def _into_admission(size: int) -> str:
+    """A row that is checked and then the steps; the check has no columns of a step, a step none of the check's."""
+    nothing = ", ".join("NULL" for _ in _COLUMNS)
+    bound = ", ".join("?" for _ in _COLUMNS)
+    steps = ", ".join([f"(NULL, NULL, NULL, NULL, {bound})"] * size)
+    return f"INSERT INTO admission VALUES (?, ?, ?, ?, {nothing}), {steps}"
 
 
 _GOOD_KEYS = """
@@ -129,56 +159,110 @@ _GOOD_KEYS = """
     WHERE {chosen} AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > {at})
         AND a.status = 'active' AND o.status = 'active'
 """
+#: What is stored of a row: table → column → what it is made of; and for which rows.
+_STORED: tuple[tuple[str, dict[str, str], str], ...] = (
+    (
+        "message",
+        {
+            **{name: name for name in _COLUMNS if name in Message.__dataclass_fields__},
+            "status": "'QUEUED'", "created_at": "at", "updated_at": "at",
+        },
+        "step_no = 1",
+    ),
+    (
+        "step",
+        {
+            "message_id": "id", "step_no": "step_no", "app_id": "app_id", "org_id": "org_id", "channel": "channel",
+            "state": "CASE step_no WHEN 1 THEN 'queued' ELSE 'waiting' END", "status": "'QUEUED'",
+            "gateway_id": "gateway_id", "choices": "choices", "due_at": "at",
+            "wake_at": "CASE step_no WHEN 1 THEN deadline END", "deadline": "deadline", "held": "step_held",
+            "content": "step_content", "until": "until", "after": "after",
+        },
+        "step_no > 0",
+    ),
+    (
+        "ledger_entry",
+        {
+            "id": "entry_id", "org_id": "org_id", "kind": "'hold'", "from_account": "'available'",
+            "to_account": "'held'", "amount": "step_held", "at": "at", "message_id": "id", "step_no": "step_no",
+        },
+        "step_held > 0",
+    ),
+    (
+        "idempotency",
+        {
+            "app_id": "app_id", "key": "idempotency_key", "fingerprint": "fingerprint", "message_id": "id",
+            "created_at": "at",
+        },
+        "idempotency_key IS NOT NULL",
+    ),
+)  # fmt: skip
 
-_POSTGRES_AT_ONCE = """
-    WITH locked AS MATERIALIZED (
-        SELECT org_id, available + credit_limit AS spendable FROM balance
-        WHERE org_id = ANY($4::text[]) ORDER BY org_id FOR UPDATE
-    ), wanted AS MATERIALIZED (
-        SELECT r ->> 0 AS org_id, (r ->> 1)::bigint AS amount FROM jsonb_array_elements($5::text::jsonb) AS r
-    ), verdict AS MATERIALIZED (
-        SELECT ({good_keys}) = $2::bigint AND NOT EXISTS (
-            SELECT FROM wanted w LEFT JOIN locked l ON l.org_id = w.org_id
-            WHERE l.org_id IS NULL OR l.spendable < w.amount
-        ) AS good
-    ), {writes}, spent AS (
-        UPDATE balance AS b SET available = b.available - w.amount, held = b.held + w.amount FROM wanted w
-        WHERE b.org_id = ANY($4::text[]) AND b.org_id = w.org_id AND w.amount > 0 AND (SELECT good FROM verdict)
+
+def _insert(table: str, stored: dict[str, str], source: str, where: str) -> str:
+    columns = ", ".join(f'"{column}"' for column in stored)
+    return f"INSERT INTO {table} ({columns}) SELECT {', '.join(stored.values())} {source} WHERE {where}"
+
+
+def _postgres() -> str:
+    values = ", ".join(
+        f'(r ->> {number})::bigint AS "{name}"' if name in _NUMBERS else f'r ->> {number} AS "{name}"'
+        for number, name in enumerate(_COLUMNS)
     )
-    SELECT good FROM verdict
-"""
-
-
-@cache
-def _postgres_at_once() -> str:
     writes = ", ".join(
-        f"i{number} AS ({pg_insert(item.table, item.columns, number)} WHERE (SELECT good FROM verdict))"
-        for number, item in enumerate(_insertions((), (), ()), 6)
+        f"i{number} AS ({_insert(table, stored, 'FROM given', f'{where} AND (SELECT good FROM verdict)')})"
+        for number, (table, stored, where) in enumerate(_STORED)
     )
-    good_keys = _GOOD_KEYS.format(chosen="k.id = ANY($1::text[])", at="$3")
-    return _POSTGRES_AT_ONCE.format(good_keys=good_keys, writes=writes)
+    return f"""
+        WITH locked AS MATERIALIZED (
+            SELECT org_id, available + credit_limit AS spendable FROM balance
+            WHERE org_id = ANY($4::text[]) ORDER BY org_id FOR UPDATE
+        ), wanted AS MATERIALIZED (
+            SELECT r ->> 0 AS org_id, (r ->> 1)::bigint AS amount FROM jsonb_array_elements($5::text::jsonb) AS r
+        ), verdict AS MATERIALIZED (
+            SELECT ({_GOOD_KEYS.format(chosen="k.id = ANY($1::text[])", at="$3")}) = $2::bigint AND NOT EXISTS (
+                SELECT FROM wanted w LEFT JOIN locked l ON l.org_id = w.org_id
+                WHERE l.org_id IS NULL OR l.spendable < w.amount
+            ) AS good
+        ), given AS MATERIALIZED (
+            SELECT {values} FROM jsonb_array_elements($6::text::jsonb) AS r
+        ), {writes}, spent AS (
+            UPDATE balance AS b SET available = b.available - w.amount, held = b.held + w.amount FROM wanted w
+            WHERE b.org_id = ANY($4::text[]) AND b.org_id = w.org_id AND w.amount > 0 AND (SELECT good FROM verdict)
+        )
+        SELECT good FROM verdict
+    """
 
 
-_ADMISSION = ("keys", "key_count", "at", "wanted", "messages", "steps", "holds")
+_POSTGRES = _postgres()
+
 _REFUSED = "not all of them can be admitted"
-_SQLITE_AT_ONCE = """
-    CREATE TEMP TRIGGER admit INSTEAD OF INSERT ON admission BEGIN
-        SELECT RAISE(ABORT, '{refused}') WHERE ({good_keys}) <> NEW.key_count OR EXISTS (
-            SELECT 1 FROM json_each(NEW.wanted) w LEFT JOIN balance b ON b.org_id = w.value ->> 0
-            WHERE b.org_id IS NULL OR b.available + b.credit_limit < w.value ->> 1
-        );
-        {writes};
-        UPDATE balance SET available = available - w.amount, held = held + w.amount
-        FROM (SELECT value ->> 0 AS org_id, value ->> 1 AS amount FROM json_each(NEW.wanted)) AS w
-        WHERE balance.org_id = w.org_id AND w.amount > 0;
-    END
-"""
 
 
-def _sqlite_at_once() -> str:
-    sources = zip(_insertions((), (), ()), ("messages", "steps", "holds"), strict=True)
-    return _SQLITE_AT_ONCE.format(
-        refused=_REFUSED,
-        good_keys=_GOOD_KEYS.format(chosen="k.id IN (SELECT value FROM json_each(NEW.keys))", at="NEW.at"),
-        writes="; ".join(lite_insert(item.table, item.columns, f"NEW.{source}") for item, source in sources),
+def _admission() -> tuple[str, ...]:
+    """The view and its triggers: one checks the batch and moves the money, one stores a step."""
+    columns = ", ".join(f'NULL AS "{name}"' for name in ("keys", "key_count", "latest", "wanted", *_COLUMNS))
+    good_keys = _GOOD_KEYS.format(chosen="k.id IN (SELECT value FROM json_each(NEW.keys))", at="NEW.latest")
+    given = "FROM (SELECT {})".format(", ".join(f'NEW."{name}" AS "{name}"' for name in _COLUMNS))
+    return (
+        f"CREATE TEMP VIEW admission AS SELECT {columns}",
+        f"""
+        CREATE TEMP TRIGGER check_admission INSTEAD OF INSERT ON admission WHEN NEW.keys IS NOT NULL BEGIN
+            SELECT RAISE(ABORT, '{_REFUSED}') WHERE ({good_keys}) <> NEW.key_count OR EXISTS (
+                SELECT 1 FROM json_each(NEW.wanted) w LEFT JOIN balance b ON b.org_id = w.value ->> 0
+                WHERE b.org_id IS NULL OR b.available + b.credit_limit < w.value ->> 1
+            );
+            UPDATE balance SET available = available - w.amount, held = held + w.amount
+            FROM (SELECT value ->> 0 AS org_id, value ->> 1 AS amount FROM json_each(NEW.wanted)) AS w
+            WHERE balance.org_id = w.org_id AND w.amount > 0;
+        END
+        """,
+        f"""
+        CREATE TEMP TRIGGER store_admission INSTEAD OF INSERT ON admission WHEN NEW.id IS NOT NULL BEGIN
+            {"; ".join(_insert(table, stored, given, where) for table, stored, where in _STORED)};
+        END
+        """,
     )
+
+
+_ADMISSION = _admission()

@@ -29,7 +29,8 @@ class GroupCommit(Generic[Item, Verdict]):
 
     `limit` is how many items may wait before `submit` raises `LaneFullError`; `committed` is told of each batch.
     `at_once`, which is tried first, does the same in one statement where it can, and else does nothing and returns
-    None.
+    None. `refill` is called before each batch is formed, and may enqueue what has come in while the last one was
+    being stored.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class GroupCommit(Generic[Item, Verdict]):
         max_batch: int = MAX_BATCH,
         at_once: Callable[[Connection, Sequence[Item]], Sequence[Verdict] | None] | None = None,
         committed: Callable[[Sequence[Item], Sequence[Verdict]], None] | None = None,
+        refill: Callable[[], None] | None = None,
     ) -> None:
         self._database = database
         self._work = work
@@ -48,6 +50,7 @@ class GroupCommit(Generic[Item, Verdict]):
         self._max_batch = max_batch
         self._at_once = at_once
         self._committed = committed
+        self._refill = refill
         self._waiting: list[tuple[Item, asyncio.Future[Verdict]]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -67,13 +70,22 @@ class GroupCommit(Generic[Item, Verdict]):
             self._task = loop.create_task(self._drain())
         return future
 
+    @property
+    def busy(self) -> bool:
+        """Whether a batch is being stored, so that `refill` will be called."""
+        return self._task is not None and not self._task.done()
+
     async def drain(self) -> None:
         """Wait until nothing is left to store."""
         while self._task is not None and not self._task.done():
             await asyncio.wait([self._task])
 
     async def _drain(self) -> None:
-        while self._waiting:
+        while True:
+            if self._refill is not None:
+                self._refill()
+            if not self._waiting:
+                return
             batch = self._waiting[: self._max_batch]
             del self._waiting[: self._max_batch]
             await self._run(batch)

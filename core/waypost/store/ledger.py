@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select, text, update
 from waypost.credit import Move
 from waypost.store.bulk import Insertion, Update, write_together
 from waypost.store.driver import is_postgres, rows_by
-from waypost.store.tables import balance, ledger_entry
+from waypost.store.tables import app, balance, ledger_entry
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class Balance:
 #: The columns of a `Balance`, of balance b.
 BALANCE = "b.org_id, b.currency, b.funded, b.available, b.held, b.captured, b.credit_limit"
 _BALANCE = BALANCE.split(", ")
-_COLUMNS = ("org_id", "id", "kind", "from_account", "to_account", "amount", "at", "message_id", "step_no", "note")
+_COLUMNS = ("id", "org_id", "kind", "from_account", "to_account", "amount", "at", "message_id", "step_no", "note")
 
 
 _row = attrgetter(*_COLUMNS)
@@ -115,22 +115,30 @@ def set_credit_limit(conn: Connection, org_id: str, limit: int) -> None:
     conn.execute(update(balance).where(balance.c.org_id == org_id).values(credit_limit=limit))
 
 
+_ENTRY = "SELECT " + ", ".join(f'l."{column}"' for column in _COLUMNS) + " FROM ledger_entry l"
+_OTHERS = text(f"{_ENTRY} WHERE l.org_id = :org AND l.kind <> 'hold' ORDER BY l.id DESC LIMIT :limit")
+_HOLDS = text(
+    f"{_ENTRY} WHERE l.kind = 'hold' AND l.message_id IN ("
+    " SELECT id FROM message WHERE app_id = :app ORDER BY id DESC LIMIT :limit) ORDER BY l.id DESC LIMIT :limit"
+)
+_OF_MESSAGE = text(
+    f"{_ENTRY} WHERE l.message_id = :message AND l.kind IN ('hold', 'capture', 'release') UNION ALL"
+    f" {_ENTRY} WHERE l.message_id = :message AND l.kind IN ('late_capture', 'refund')"
+)
+
+
 def entries(conn: Connection, org_id: str, limit: int) -> list[Move]:
-    """An organization's newest entries, newest first."""
-    rows = conn.execute(
-        select(ledger_entry).where(ledger_entry.c.org_id == org_id).order_by(ledger_entry.c.id.desc()).limit(limit)
-    )
-    return [_move(row._mapping) for row in rows]
+    """An organization's newest entries, newest first. The holds are those of its apps' newest messages."""
+    found = [Move(*row) for row in conn.execute(_OTHERS, {"org": org_id, "limit": limit})]
+    for app_id in conn.scalars(select(app.c.id).where(app.c.org_id == org_id)).all():
+        found += [Move(*row) for row in conn.execute(_HOLDS, {"app": app_id, "limit": limit})]
+    return sorted(found, key=attrgetter("id"), reverse=True)[:limit]
 
 
 def entries_of_message(conn: Connection, org_id: str, message_id: str) -> list[Move]:
     """A message's entries, in order."""
-    rows = conn.execute(
-        select(ledger_entry)
-        .where(ledger_entry.c.message_id == message_id, ledger_entry.c.org_id == org_id)
-        .order_by(ledger_entry.c.id)
-    )
-    return [_move(row._mapping) for row in rows]
+    found = [Move(*row) for row in conn.execute(_OF_MESSAGE, {"message": message_id})]
+    return sorted((entry for entry in found if entry.org_id == org_id), key=attrgetter("id"))
 
 
 def discrepancies(conn: Connection) -> list[str]:
@@ -152,13 +160,9 @@ def discrepancies(conn: Connection) -> list[str]:
             ) e ON e.org_id = b.org_id
             WHERE b.funded <> COALESCE(e.funded, 0) OR b.available <> COALESCE(e.available, 0)
                OR b.held <> COALESCE(e.held, 0) OR b.captured <> COALESCE(e.captured, 0)
-            ORDER BY b.org_id
+            UNION SELECT l.org_id FROM ledger_entry l WHERE l.org_id NOT IN (SELECT org_id FROM balance)
+            ORDER BY org_id
             """
         )
     )
     return [row[0] for row in rows]
-
-
-def _move(row: object) -> Move:
-    values: dict[str, object] = dict(row)  # type: ignore[call-overload]
-    return Move(**values)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, text
 
-from waypost.store.bulk import Insertion, Update, in_keys, keys, update_many
+from waypost.store.bulk import Update, in_keys, keys, update_many
 from waypost.store.driver import is_postgres, rows_by
 from waypost.store.tables import message
 
@@ -48,20 +48,6 @@ class Message:
     def cost(self) -> int:
         """What it costs, in micros: what was held until it is settled, what was captured from then on."""
         return self.held if self.settled_at is None else self.captured
-
-
-_NEW = (
-    "id", "org_id", "app_id", "key_id", "channel", "status", "recipient", "addresses", "sender", "content", "options",
-    "currency", "held", "mode", "request_id", "created_at", "updated_at", "deadline",
-)  # fmt: skip
-
-
-_new_row = attrgetter(*_NEW)
-
-
-def insertion(rows: Sequence[Message]) -> Insertion:
-    """New messages, to be stored together with their steps, events and holds."""
-    return Insertion(message, _NEW, [_new_row(row) for row in rows])
 
 
 @dataclass(slots=True)

@@ -27,7 +27,7 @@ import orjson
 from sqlalchemy import Connection, select, text
 
 from waypost.lifecycle.settlement import PricedLine
-from waypost.store.bulk import Insertion, Update, update_many
+from waypost.store.bulk import Update, update_many
 from waypost.store.driver import is_postgres, rows_by
 from waypost.store.tables import step
 
@@ -69,6 +69,19 @@ def load_choices(stored: str) -> tuple[Choice, ...]:
 
 
 @dataclass(slots=True)
+class NewStep:
+    """A step as it is admitted; `content` is the step's own, where it is not the message's."""
+
+    channel: str
+    gateway_id: str
+    choices: str
+    held: int
+    content: str | None = None
+    until: str = "sent"
+    after: int | None = None
+
+
+@dataclass(slots=True)
 class Step:
     """A row of `step`. Mutable: the outbox changes it under the message's lock and saves it."""
 
@@ -100,15 +113,10 @@ class Step:
 
 
 _COLUMNS = tuple(Step.__dataclass_fields__)
-_NEW = (
-    "message_id", "step_no", "app_id", "org_id", "channel", "state", "status", "gateway_id", "choices", "due_at",
-    "wake_at", "deadline", "held", "content", "until", "after",
-)  # fmt: skip
 _CHANGING = (
     "state", "status", "gateway_id", "choice", "attempt", "tries", "claims", "lookups", "owner", "due_at", "wake_at",
     "window_until", "captured", "settled_at",
 )  # fmt: skip
-_new_row = attrgetter(*_NEW)
 _changed_row = attrgetter(*_CHANGING)
 _SELECTED = tuple(f's."{column}"' for column in _COLUMNS)
 
@@ -140,11 +148,6 @@ _LITE_CLAIM = text(
     """
     + _RETURNING
 )
-
-
-def insertion(rows: Sequence[Step]) -> Insertion:
-    """New steps, to be stored together with their messages."""
-    return Insertion(step, _NEW, [_new_row(row) for row in rows])
 
 
 def changing(row: Step) -> tuple[Any, ...]:

@@ -289,8 +289,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "ledger_entry",
-        sa.Column("org_id", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
         sa.Column("id", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("org_id", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("from_account", sa.Text(), nullable=False),
         sa.Column("to_account", sa.Text(), nullable=False),
@@ -305,8 +305,7 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint("amount > 0", name=op.f("ck_ledger_entry_amount")),
         sa.CheckConstraint("from_account <> to_account", name=op.f("ck_ledger_entry_accounts")),
-        sa.ForeignKeyConstraint(["org_id"], ["organization.id"], name=op.f("fk_ledger_entry_org_id")),
-        sa.PrimaryKeyConstraint("org_id", "id", name=op.f("pk_ledger_entry")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_ledger_entry")),
         sqlite_with_rowid=False,
     )
     op.create_index(
@@ -316,6 +315,22 @@ def upgrade() -> None:
         unique=True,
         sqlite_where=sa.text("kind IN ('hold', 'capture', 'release')"),
         postgresql_where=sa.text("kind IN ('hold', 'capture', 'release')"),
+    )
+    op.create_index(
+        "ix_ledger_entry_corrections",
+        "ledger_entry",
+        ["message_id"],
+        unique=False,
+        sqlite_where=sa.text("kind IN ('late_capture', 'refund')"),
+        postgresql_where=sa.text("kind IN ('late_capture', 'refund')"),
+    )
+    op.create_index(
+        "ix_ledger_entry_others",
+        "ledger_entry",
+        ["org_id", "id"],
+        unique=False,
+        sqlite_where=sa.text("kind <> 'hold'"),
+        postgresql_where=sa.text("kind <> 'hold'"),
     )
     op.create_table(
         "api_key",
@@ -419,6 +434,18 @@ def downgrade() -> None:
     op.drop_table("gateway")
     op.drop_index(op.f("ix_api_key_app_id"), table_name="api_key")
     op.drop_table("api_key")
+    op.drop_index(
+        "ix_ledger_entry_others",
+        table_name="ledger_entry",
+        sqlite_where=sa.text("kind <> 'hold'"),
+        postgresql_where=sa.text("kind <> 'hold'"),
+    )
+    op.drop_index(
+        "ix_ledger_entry_corrections",
+        table_name="ledger_entry",
+        sqlite_where=sa.text("kind IN ('late_capture', 'refund')"),
+        postgresql_where=sa.text("kind IN ('late_capture', 'refund')"),
+    )
     op.drop_index(
         "uq_ledger_entry_once",
         table_name="ledger_entry",
