@@ -11,7 +11,7 @@ trigger on a temporary view: reading JSON would cost it as much again as storing
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -159,49 +159,54 @@ _GOOD_KEYS = """
     WHERE {chosen} AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > {at})
         AND a.status = 'active' AND o.status = 'active'
 """
-#: What is stored of a row: table → column → what it is made of; and for which rows.
+#: What is stored of a row: table → column → what it is made of, `{name}` being the row's; and for which rows.
 _STORED: tuple[tuple[str, dict[str, str], str], ...] = (
     (
         "message",
         {
-            **{name: name for name in _COLUMNS if name in Message.__dataclass_fields__},
-            "status": "'QUEUED'", "created_at": "at", "updated_at": "at",
+            **{name: f"{{{name}}}" for name in _COLUMNS if name in Message.__dataclass_fields__},
+            "status": "'QUEUED'", "created_at": "{at}", "updated_at": "{at}",
         },
-        "step_no = 1",
+        "{step_no} = 1",
     ),
     (
         "step",
         {
-            "message_id": "id", "step_no": "step_no", "app_id": "app_id", "org_id": "org_id", "channel": "channel",
-            "state": "CASE step_no WHEN 1 THEN 'queued' ELSE 'waiting' END", "status": "'QUEUED'",
-            "gateway_id": "gateway_id", "choices": "choices", "due_at": "at",
-            "wake_at": "CASE step_no WHEN 1 THEN deadline END", "deadline": "deadline", "held": "step_held",
-            "content": "step_content", "until": "until", "after": "after",
+            "message_id": "{id}", "step_no": "{step_no}", "app_id": "{app_id}", "org_id": "{org_id}",
+            "channel": "{channel}", "state": "CASE {step_no} WHEN 1 THEN 'queued' ELSE 'waiting' END",
+            "status": "'QUEUED'", "gateway_id": "{gateway_id}", "choices": "{choices}", "due_at": "{at}",
+            "wake_at": "CASE {step_no} WHEN 1 THEN {deadline} END", "deadline": "{deadline}", "held": "{step_held}",
+            "content": "{step_content}", "until": "{until}", "after": "{after}",
         },
-        "step_no > 0",
+        "{step_no} > 0",
     ),
     (
         "ledger_entry",
         {
-            "id": "entry_id", "org_id": "org_id", "kind": "'hold'", "from_account": "'available'",
-            "to_account": "'held'", "amount": "step_held", "at": "at", "message_id": "id", "step_no": "step_no",
+            "id": "{entry_id}", "org_id": "{org_id}", "kind": "'hold'", "from_account": "'available'",
+            "to_account": "'held'", "amount": "{step_held}", "at": "{at}", "message_id": "{id}",
+            "step_no": "{step_no}",
         },
-        "step_held > 0",
+        "{step_held} > 0",
     ),
     (
         "idempotency",
         {
-            "app_id": "app_id", "key": "idempotency_key", "fingerprint": "fingerprint", "message_id": "id",
-            "created_at": "at",
+            "app_id": "{app_id}", "key": "{idempotency_key}", "fingerprint": "{fingerprint}", "message_id": "{id}",
+            "created_at": "{at}",
         },
-        "idempotency_key IS NOT NULL",
+        "{idempotency_key} IS NOT NULL",
     ),
 )  # fmt: skip
 
 
-def _insert(table: str, stored: dict[str, str], source: str, where: str) -> str:
-    columns = ", ".join(f'"{column}"' for column in stored)
-    return f"INSERT INTO {table} ({columns}) SELECT {', '.join(stored.values())} {source} WHERE {where}"
+def _stored(row: str) -> Iterator[tuple[str, str, str, str]]:
+    """Table, its columns, what they are made of and for which rows, with `row` as the row's name."""
+    names = {name: f'{row}."{name}"' for name in _COLUMNS}
+    for table, stored, where in _STORED:
+        columns = ", ".join(f'"{column}"' for column in stored)
+        values = ", ".join(value.format_map(names) for value in stored.values())
+        yield table, columns, values, where.format_map(names)
 
 
 def _postgres() -> str:
@@ -210,8 +215,9 @@ def _postgres() -> str:
         for number, name in enumerate(_COLUMNS)
     )
     writes = ", ".join(
-        f"i{number} AS ({_insert(table, stored, 'FROM given', f'{where} AND (SELECT good FROM verdict)')})"
-        for number, (table, stored, where) in enumerate(_STORED)
+        f"{table}s AS (INSERT INTO {table} ({columns}) SELECT {stored} FROM given"
+        f" WHERE {where} AND (SELECT good FROM verdict))"
+        for table, columns, stored, where in _stored("given")
     )
     return f"""
         WITH locked AS MATERIALIZED (
@@ -240,10 +246,9 @@ _REFUSED = "not all of them can be admitted"
 
 
 def _admission() -> tuple[str, ...]:
-    """The view and its triggers: one checks the batch and moves the money, one stores a step."""
+    """The view and its triggers: one checks the batch and moves the money, one for each table stores a row."""
     columns = ", ".join(f'NULL AS "{name}"' for name in ("keys", "key_count", "latest", "wanted", *_COLUMNS))
     good_keys = _GOOD_KEYS.format(chosen="k.id IN (SELECT value FROM json_each(NEW.keys))", at="NEW.latest")
-    given = "FROM (SELECT {})".format(", ".join(f'NEW."{name}" AS "{name}"' for name in _COLUMNS))
     return (
         f"CREATE TEMP VIEW admission AS SELECT {columns}",
         f"""
@@ -257,11 +262,11 @@ def _admission() -> tuple[str, ...]:
             WHERE balance.org_id = w.org_id AND w.amount > 0;
         END
         """,
-        f"""
-        CREATE TEMP TRIGGER store_admission INSTEAD OF INSERT ON admission WHEN NEW.id IS NOT NULL BEGIN
-            {"; ".join(_insert(table, stored, given, where) for table, stored, where in _STORED)};
-        END
-        """,
+        *(
+            f"CREATE TEMP TRIGGER admit_{table} INSTEAD OF INSERT ON admission WHEN {where}"
+            f" BEGIN INSERT INTO {table} ({columns}) VALUES ({stored}); END"
+            for table, columns, stored, where in _stored("NEW")
+        ),
     )
 
 
