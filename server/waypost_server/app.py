@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from waypost.node import Node
 
-from waypost_server.rest.bodies import request_id
+from waypost_server.rest.bodies import REQUEST_ID, request_id
 from waypost_server.rest.health import Health
 from waypost_server.rest.openapi import OpenApi
 from waypost_server.rest.partner import PartnerApi
@@ -32,7 +32,7 @@ async def _nothing_here(request: web.Request) -> web.Response:
     allowed = await _allowed(request)
     status, code = (405, "METHOD_NOT_ALLOWED") if allowed else (404, "NOT_FOUND")
     sentence = "This path does not take this method." if allowed else "There is nothing at this path."
-    headers = {"X-Request-Id": request_id(request)}
+    headers = {REQUEST_ID: request_id(request)}
     if allowed:
         headers["Allow"] = ", ".join(allowed)
     if request.path.startswith("/api/"):

@@ -19,7 +19,7 @@ from waypost.host.accounts import Accounts
 from waypost.host.dispatch import PluginFaultError
 from waypost.ids import new_id
 from waypost.lifecycle.settlement import PricedLine
-from waypost.plugin.content import Content
+from waypost.plugin.content import Content, Text
 from waypost.plugin.errors import InvalidRecipient, Permanent
 from waypost.plugin.types import Address, Context, OutboundMessage
 from waypost.refusals import (
@@ -69,7 +69,8 @@ class _Priced:
 
     @property
     def hold(self) -> int:
-        return max(choice.total for choice in self.choices)
+        choices = self.choices
+        return choices[0].total if len(choices) == 1 else max(choice.total for choice in choices)
 
 
 class Intake:
@@ -259,4 +260,6 @@ def _is_union_branch(part: int | str) -> bool:
 
 
 def _dump(content: Content) -> str:
+    if type(content) is Text:  # nearly every message, and all its fields are plain values
+        return orjson.dumps(content.__dict__).decode()
     return content.model_dump_json(exclude_defaults=False, exclude_none=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 #: The default alphabet, without the escape character.
@@ -47,6 +48,7 @@ def count_segments(text: str) -> Segments:
     return _pack("GSM-7", widths, GSM_SINGLE, GSM_PART)
 
 
+@lru_cache(maxsize=2048)
 def _basic(units: int) -> Segments:
     return Segments(encoding="GSM-7", units=units, count=1 if units <= GSM_SINGLE else -(-units // GSM_PART))
 

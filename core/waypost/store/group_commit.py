@@ -75,6 +75,11 @@ class GroupCommit(Generic[Item, Verdict]):
         """Whether a batch is being stored, so that `refill` will be called."""
         return self._task is not None and not self._task.done()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait to be stored."""
+        return len(self._waiting)
+
     async def drain(self) -> None:
         """Wait until nothing is left to store."""
         while self._task is not None and not self._task.done():

@@ -146,10 +146,10 @@ SEGMENTS = [
 
 
 @pytest.mark.parametrize(("text", "count"), SEGMENTS)
-def test_sms_is_priced_by_segments_and_destination(text: str, count: int, context: Context, message: Make) -> None:
+def test_sms_is_priced_by_segments(text: str, count: int, context: Context, message: Make) -> None:
     quote = sms.price(context, message(Text(body=text), "+6561234567"))
     assert [(line.sku, line.quantity, line.charge_on) for line in quote.lines] == [("sms", count, "sent")]
-    assert quote.destination == "6561234567"
+    assert quote.destination is None  # which means the recipient's own digits
 
 
 def test_templates_and_mms_count_one(context: Context, message: Make) -> None:

@@ -18,6 +18,8 @@ _LONGEST_WRITTEN = 64
 
 def parse_phone(value: str) -> Address:
     """Turn a phone number in international form into an address. Raises `InvalidRecipient`."""
+    if _E164.fullmatch(value):
+        return Address("e164", value)
     number = _SEPARATORS.sub("", value) if len(value) <= _LONGEST_WRITTEN else ""
     if not _E164.fullmatch(number):
         raise InvalidRecipient("A phone number starts with + and has 7 to 15 digits.")

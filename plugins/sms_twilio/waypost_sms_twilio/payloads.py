@@ -57,13 +57,12 @@ _OF_SERVICES = ("send_at", "shorten_urls")
 def parameters(ctx: Context, account: TwilioSettings, message: OutboundMessage, *, whatsapp: bool) -> dict[str, Any]:
     """The whole request for one message; raises `Permanent` for what Twilio could not express."""
     options = _options(message.options) if message.options else {}
-    _check_schedule(ctx, account, options)
-    fields = {
-        "to": recipient(message, whatsapp=whatsapp),
-        **_sender(account, message.sender, options, whatsapp=whatsapp),
-        **_content(message.content, whatsapp=whatsapp),
-        **options,
-    }
+    if options:
+        _check_schedule(ctx, account, options)
+    fields = _content(message.content, whatsapp=whatsapp)
+    fields["to"] = recipient(message, whatsapp=whatsapp)
+    fields |= _sender(account, message.sender, options, whatsapp=whatsapp)
+    fields |= options
     if ctx.callback_url:
         fields["status_callback"] = ctx.callback_url
         if account.callback_overrides and "#" not in ctx.callback_url:
@@ -116,10 +115,10 @@ def _sender(
 
 def _content(content: Content, *, whatsapp: bool) -> dict[str, Any]:
     match content:
-        case Template():
-            return _template(content)
         case Text():
             return {"body": _body(content.body)}
+        case Template():
+            return _template(content)
         case Media():
             return _media(content, whatsapp=whatsapp)
         case Location() if whatsapp:

@@ -7,6 +7,7 @@ fee for templates passed on. A template's text is at Twilio, so that it counts a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from waypost.plugin import OutboundMessage, Quote, QuoteLine, Template
@@ -16,15 +17,18 @@ from waypost_sms_twilio.addresses import WHATSAPP_PREFIX, rate_digits
 
 
 def quote_sms(fields: Mapping[str, Any]) -> Quote:
-    """Meter an SMS or MMS from its request."""
-    destination = rate_digits(fields["to"])
+    """Meter an SMS or MMS from its request. The recipient's own digits select the rate."""
     if "media_url" in fields or fields.get("send_as_mms"):
-        return Quote((QuoteLine("mms"),), destination=destination)
+        return Quote((QuoteLine("mms"),))
     if "content_sid" in fields:
-        return Quote((QuoteLine("sms"),), destination=destination, note="a template counts as one segment")
+        return Quote((QuoteLine("sms"),), note="a template counts as one segment")
     segments = count_segments(fields["body"])
-    note = f"{segments.units} units of {segments.encoding}"
-    return Quote((QuoteLine("sms", segments.count),), destination=destination, note=note)
+    return _quote_text(segments.count, segments.units, segments.encoding)
+
+
+@lru_cache(maxsize=4096)
+def _quote_text(count: int, units: int, encoding: str) -> Quote:
+    return Quote((QuoteLine("sms", count),), note=f"{units} units of {encoding}")
 
 
 def quote_whatsapp(fields: Mapping[str, Any], message: OutboundMessage) -> Quote:

@@ -8,8 +8,14 @@ from typing import Any
 
 import orjson
 from aiohttp import web
+from aiohttp.hdrs import CONTENT_ENCODING
+from multidict import istr
 from uuid_utils import uuid7
 from waypost.refusals import InvalidRequest, PayloadTooLarge, ValidationFailed
+
+#: As `istr`, which spares each look-up a change of case.
+REQUEST_ID: str = istr("X-Request-Id")
+IDEMPOTENCY_KEY: str = istr("Idempotency-Key")
 
 #: Deeper than any content of ours, and well within what can be serialized again.
 DEEPEST = 64
@@ -25,7 +31,7 @@ async def read_body(request: web.Request, limit: int) -> bytes:
 
     Raises `InvalidRequest` for a compressed one: a few bytes could become gigabytes.
     """
-    encoding = request.headers.get("Content-Encoding")
+    encoding = request.headers.get(CONTENT_ENCODING)
     if encoding is not None and encoding.strip().lower() not in ("identity", ""):
         raise InvalidRequest("The body must not be compressed; send it without Content-Encoding.")
     length = request.content_length
@@ -102,7 +108,7 @@ def _repeats_a_name(body: bytes) -> bool:
 
 def request_id(request: web.Request) -> str:
     """The caller's `X-Request-Id` where it is harmless, else a new one."""
-    given = request.headers.get("X-Request-Id")
+    given = request.headers.get(REQUEST_ID)
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given
     return uuid7().hex
@@ -110,7 +116,7 @@ def request_id(request: web.Request) -> str:
 
 def idempotency_key(request: web.Request) -> str | None:
     """The `Idempotency-Key` header. Raises `InvalidRequest` unless it is 1 to 255 visible ASCII characters."""
-    key = request.headers.get("Idempotency-Key")
+    key = request.headers.get(IDEMPOTENCY_KEY)
     if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
         raise InvalidRequest("Idempotency-Key must be 1 to 255 visible ASCII characters.")
     return key

@@ -24,7 +24,7 @@ from waypost.store.messages import Filter, Message
 from waypost.verdicts import PENDING
 
 from waypost_server.rest import replies
-from waypost_server.rest.bodies import idempotency_key, json_object, read_body, request_id
+from waypost_server.rest.bodies import REQUEST_ID, idempotency_key, json_object, read_body, request_id
 from waypost_server.rest.partner_request import read_partner_request
 from waypost_server.rest.preferences import waiting
 
@@ -101,7 +101,7 @@ class PartnerApi:
             message = await self._after_verdict(message, wait)
         if message.status in PENDING:  # "QUEUED" is what the answer to a send says until there is a verdict
             message = replace(message, status="QUEUED")
-        headers = {"X-Request-Id": shown}
+        headers = {REQUEST_ID: shown}
         if applied:
             headers["Preference-Applied"] = applied
         if admitted.replayed:

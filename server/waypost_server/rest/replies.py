@@ -6,10 +6,13 @@ from typing import Any
 
 import orjson
 from aiohttp import web
+from aiohttp.hdrs import CONTENT_TYPE
 from waypost.clock import iso
 from waypost.money import format_amount
 from waypost.refusals import Refusal
 from waypost.store.messages import Message
+
+from waypost_server.rest.bodies import REQUEST_ID
 
 #: What the `message` of a partner answer says at each status.
 _TOLD = {
@@ -43,7 +46,7 @@ def amount(micros: int) -> orjson.Fragment:
 
 def reply(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     """A JSON answer."""
-    sent = {"Content-Type": "application/json"}
+    sent: dict[str, str] = {CONTENT_TYPE: "application/json"}
     if headers:
         sent |= headers
     return web.Response(body=orjson.dumps(value), status=status, headers=sent)
@@ -75,7 +78,7 @@ def token_error(refusal: Refusal, request_id: str) -> web.Response:
 
 
 def _error_headers(refusal: Refusal, request_id: str) -> dict[str, str]:
-    headers = {"X-Request-Id": request_id}
+    headers = {REQUEST_ID: request_id}
     if refusal.retry_after is not None:
         headers["Retry-After"] = str(refusal.retry_after)
     if refusal.status == 401:

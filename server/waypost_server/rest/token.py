@@ -6,6 +6,7 @@ import hashlib
 from functools import partial
 
 from aiohttp import web
+from aiohttp.hdrs import AUTHORIZATION
 from waypost.admission.request import SendRequest
 from waypost.log import logger
 from waypost.node import Node
@@ -13,7 +14,7 @@ from waypost.refusals import Refusal, Unavailable, ValidationFailed
 from waypost.store.database import StoreUnavailableError
 
 from waypost_server.rest import replies
-from waypost_server.rest.bodies import idempotency_key, json_object, read_body, request_id
+from waypost_server.rest.bodies import REQUEST_ID, idempotency_key, json_object, read_body, request_id
 from waypost_server.rest.token_request import read_token_request
 
 #: One endpoint takes three channels, says the document: `channel` in the body chooses, WhatsApp by default.
@@ -77,7 +78,7 @@ class TokenApi:
         except Exception as error:  # noqa: BLE001 - the last resort: told to the log, not to the caller
             _LOG.exception("token.failed", request_id=shown, problem=type(error).__name__)
             return replies.token_error(_Failure(), shown)
-        headers = {"X-Request-Id": shown}
+        headers = {REQUEST_ID: shown}
         if admitted.replayed:
             headers["Idempotency-Replayed"] = "true"
         status = "sent" if admitted.message.status in _SENT else "queued"
@@ -85,7 +86,7 @@ class TokenApi:
 
 
 def _bearer(request: web.Request) -> str | None:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    scheme, _, token = request.headers.get(AUTHORIZATION, "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
 
 

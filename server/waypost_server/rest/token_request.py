@@ -12,6 +12,9 @@ from waypost.refusals import ValidationFailed
 from waypost_server.rest.content import flat_content
 from waypost_server.rest.partner_request import Channel, Short, Text
 
+#: What nearly every message has, and nothing else.
+_TO_AND_TEXT = {"to", "text"}
+
 
 class TokenMessage(BaseModel):
     """What a partner posts. A field named like the `type` holds that kind's own fields."""
@@ -55,6 +58,8 @@ def read_token_request(
 
 
 def _content(message: TokenMessage, channel: str) -> dict[str, Any]:
+    if message.model_fields_set == _TO_AND_TEXT and isinstance(message.text, str) and channel != "EMAIL":
+        return {"kind": "text", "body": message.text}
     kind = message.type
     own = (message.model_extra or {}).get(kind) if kind is not None else None
     if kind == "text" and isinstance(message.text, dict):
