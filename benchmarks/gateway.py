@@ -25,7 +25,7 @@ from waypost.store.gateways import Gateway
 from waypost.store.keys import ApiKey
 from waypost.store.organizations import Organization
 from waypost.store.rates import Rate, Route
-from waypost_server.app import build_app
+from waypost_server.app import build_server
 from waypost_server.interpreter import tune_interpreter
 
 PLUGIN = "sms_twilio"
@@ -51,7 +51,7 @@ async def serve(url: str, organizations_wanted: int, role: str, settings: str, p
     await node.refresh()
     await node.start()
     tune_interpreter()
-    runner = web.AppRunner(build_app(node), access_log=None)
+    runner = web.ServerRunner(build_server(node))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     print(json.dumps({"url": f"http://127.0.0.1:{port}", "keys": secrets}), flush=True)

@@ -36,7 +36,7 @@ from waypost.store.keys import ApiKey
 from waypost.store.organizations import Organization
 from waypost.store.rates import Rate, Route
 from waypost_server import memory
-from waypost_server.app import build_app
+from waypost_server.app import build_server
 from waypost_server.interpreter import tune_interpreter
 
 from benchmarks.processes import Server, free_port, load, server
@@ -160,7 +160,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
     await node.refresh()
     await node.start()
     tune_interpreter()
-    runner = web.AppRunner(build_app(node), access_log=None)
+    runner = web.ServerRunner(build_server(node))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", arguments.port).start()
     print(json.dumps({"url": f"http://127.0.0.1:{arguments.port}", "keys": made}), flush=True)

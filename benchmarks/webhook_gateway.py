@@ -28,7 +28,7 @@ from waypost.store.keys import ApiKey
 from waypost.store.organizations import Organization
 from waypost.store.steps import Choice, dump_choices
 from waypost.store.tables import event, message, provider_ref, step
-from waypost_server.app import build_app
+from waypost_server.app import build_server
 from waypost_server.interpreter import tune_interpreter
 
 from benchmarks.webhook_bodies import NUMBER, SECRET, provider_id
@@ -57,7 +57,7 @@ async def serve(url: str, port: int, count: int) -> None:
     await node.refresh()
     await node.start()
     tune_interpreter()
-    runner = web.AppRunner(build_app(node), access_log=None)
+    runner = web.ServerRunner(build_server(node))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     print(json.dumps({"url": f"http://127.0.0.1:{port}", "keys": [gateway_id]}), flush=True)

@@ -1,8 +1,15 @@
-"""The aiohttp application over one node: wiring only."""
+"""The HTTP server over one node: wiring only."""
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import RequestHandler
 from waypost.node import Node
 
 from waypost_server.rest.bodies import REQUEST_ID, request_id
@@ -10,26 +17,40 @@ from waypost_server.rest.health import Health
 from waypost_server.rest.openapi import OpenApi
 from waypost_server.rest.partner import PartnerApi
 from waypost_server.rest.replies import reply
+from waypost_server.rest.router import Route, Router
 from waypost_server.rest.token import TokenApi
 from waypost_server.rest.webhooks import Webhooks
 
 
-def build_app(node: Node) -> web.Application:
-    """The application; whoever runs it opens, starts and stops the node."""
-    app = web.Application(client_max_size=node.config.max_webhook_body + 1)
-    app.add_routes(Health(node).routes())
+def routes(node: Node) -> list[Route]:
+    """All that a node of this role answers."""
+    found = Health(node).routes()
     if node.role in ("all", "api"):
-        app.add_routes(PartnerApi(node).routes())
-        app.add_routes(TokenApi(node).routes())
-        app.add_routes(Webhooks(node).routes())
-        app.add_routes(OpenApi(node).routes())
-    app.router.add_route("*", "/{path:.*}", _nothing_here)
-    return app
+        for part in (PartnerApi(node), TokenApi(node), Webhooks(node), OpenApi(node)):
+            found += part.routes()
+    return found
 
 
-async def _nothing_here(request: web.Request) -> web.Response:
+def build_server(node: Node, **options: Any) -> web.Server:
+    """The server, with aiohttp's options; whoever runs it opens, starts and stops the node."""
+    loop = asyncio.get_running_loop()
+    longest = node.config.max_webhook_body + 1
+
+    def request(
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.Request:
+        return web.Request(message, payload, protocol, writer, task, loop, client_max_size=longest)
+
+    router = Router(routes(node), _nothing_here)
+    return web.Server(router.handle, request_factory=request, access_log=None, **options)
+
+
+def _nothing_here(request: web.Request, allowed: list[str]) -> web.Response:
     """Answer for a path or a method that nobody serves, in the envelope of the API it belongs to."""
-    allowed = await _allowed(request)
     status, code = (405, "METHOD_NOT_ALLOWED") if allowed else (404, "NOT_FOUND")
     sentence = "This path does not take this method." if allowed else "There is nothing at this path."
     headers = {REQUEST_ID: request_id(request)}
@@ -38,13 +59,3 @@ async def _nothing_here(request: web.Request) -> web.Response:
     if request.path.startswith("/api/"):
         return reply({"error": code.lower(), "message": sentence}, status, headers)
     return reply({"success": False, "error": sentence, "code": code}, status, headers)
-
-
-async def _allowed(request: web.Request) -> list[str]:
-    """The methods that this path does take."""
-    methods: set[str] = set()
-    for resource in request.app.router.resources():
-        if resource.canonical != "/{path}":
-            _, allowed = await resource.resolve(request)
-            methods.update(allowed)
-    return sorted(methods - {"*"})

@@ -18,7 +18,7 @@ from waypost.store.database import open_database
 
 from waypost_server import memory
 from waypost_server.admin_socket import AdminSocket
-from waypost_server.app import build_app
+from waypost_server.app import build_server
 from waypost_server.interpreter import tune_interpreter
 from waypost_server.node_lock import NodeLock, database_path, socket_path
 
@@ -115,9 +115,8 @@ async def serve(config: Config, role: Role, stop: asyncio.Event, announce: Calla
 
 async def answer(node: Node, listener: socket.socket) -> Callable[[], Awaitable[None]]:
     """Answer HTTP requests on a listening socket; return how to stop, which lets those under way finish."""
-    runner = web.AppRunner(
-        build_app(node), access_log=None, shutdown_timeout=DRAIN, keepalive_timeout=75, auto_decompress=False
-    )
+    server = build_server(node, keepalive_timeout=75, auto_decompress=False)
+    runner = web.ServerRunner(server, shutdown_timeout=DRAIN)
     await runner.setup()
     await web.SockSite(runner, listener, backlog=1024).start()
     return runner.cleanup

@@ -14,7 +14,7 @@ from aiohttp import web
 from waypost import log
 from waypost.config import Config
 from waypost.node import Node
-from waypost_server.app import build_app
+from waypost_server.app import build_server
 
 
 async def _serve(settings: dict[str, object], ready: int) -> None:
@@ -22,7 +22,7 @@ async def _serve(settings: dict[str, object], ready: int) -> None:
     config = Config(**settings)  # type: ignore[arg-type]
     node = await Node.open(config, "all", alone=config.database_url.startswith("sqlite"))
     await node.start()
-    runner = web.AppRunner(build_app(node), access_log=None)
+    runner = web.ServerRunner(build_server(node))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", config.port, reuse_address=True).start()
     os.write(ready, b"ready")

@@ -19,7 +19,7 @@ from waypost.node import Node
 from waypost.operations import Operator, call
 from waypost.store import migrate
 from waypost.store.database import open_database
-from waypost_server.app import build_app
+from waypost_server.app import build_server
 
 
 async def main(plugin: str, skus: list[str]) -> None:
@@ -34,7 +34,7 @@ async def main(plugin: str, skus: list[str]) -> None:
     ready = await set_up(node, plugin, skus, simulator.account_settings(), simulator.senders())
     await node.refresh()
     await node.start()
-    runner = web.AppRunner(build_app(node), access_log=None, shutdown_timeout=0.1)
+    runner = web.ServerRunner(build_server(node), shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     ready["url"] = f"http://127.0.0.1:{runner.addresses[0][1]}"

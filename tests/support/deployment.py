@@ -26,7 +26,7 @@ from waypost.store.gateways import Gateway, ProviderApp
 from waypost.store.tables import message, metadata
 from waypost.vault import Vault, new_key
 from waypost.verdicts import PENDING
-from waypost_server.app import build_app
+from waypost_server.app import build_server
 from world import Partner, World
 
 #: What one unit of any sku costs, in micros: the document's own 0.12.
@@ -102,7 +102,7 @@ class Deployment(World):
         found.closing = AsyncExitStack()
         # Client first, then simulators, whose receipts would find nobody, then the server, and the node last.
         found.closing.push_async_callback(node.stop)
-        runner = web.AppRunner(build_app(node), access_log=None, shutdown_timeout=0.1, auto_decompress=False)
+        runner = web.ServerRunner(build_server(node, auto_decompress=False), shutdown_timeout=0.1)
         await runner.setup()
         found.closing.push_async_callback(runner.cleanup)
         await web.SockSite(runner, listening).start()

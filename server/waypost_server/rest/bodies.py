@@ -8,7 +8,8 @@ from typing import Any
 
 import orjson
 from aiohttp import web
-from aiohttp.hdrs import CONTENT_ENCODING
+from aiohttp.hdrs import CONTENT_ENCODING, EXPECT
+from aiohttp.http import HttpVersion11
 from multidict import istr
 from uuid_utils import uuid7
 from waypost.refusals import InvalidRequest, PayloadTooLarge, ValidationFailed
@@ -38,7 +39,11 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     if length is not None:
         if length > limit:
             raise PayloadTooLarge
+        if EXPECT in request.headers:
+            await _go_on(request)
         return await request.read()  # which cannot be longer than its Content-Length
+    if EXPECT in request.headers:
+        await _go_on(request)
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.content.iter_any():
@@ -47,6 +52,13 @@ async def read_body(request: web.Request, limit: int) -> bytes:
             raise PayloadTooLarge
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def _go_on(request: web.Request) -> None:
+    """Tell a caller who waits for it to send the body (RFC 9110 §10.1.1); other expectations may be passed over."""
+    if request.headers[EXPECT].lower() == "100-continue" and request.version >= HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer proper has not begun
 
 
 def json_object(body: bytes) -> dict[str, Any]:

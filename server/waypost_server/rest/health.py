@@ -10,6 +10,7 @@ from waypost.store import steps
 from waypost.store.database import StoreUnavailableError
 
 from waypost_server.rest.replies import reply
+from waypost_server.rest.router import Route, reading
 
 
 class Health:
@@ -18,12 +19,12 @@ class Health:
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[Route]:
         """The routes; keep `/metrics` and `/readyz` off the public internet."""
         return [
-            web.get("/healthz", self.alive),
-            web.get("/readyz", self.ready),
-            web.get("/metrics", self.metrics),
+            *reading("/healthz", self.alive),
+            *reading("/readyz", self.ready),
+            *reading("/metrics", self.metrics),
         ]
 
     async def alive(self, _: web.Request) -> web.Response:

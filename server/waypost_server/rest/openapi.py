@@ -12,6 +12,7 @@ from waypost.node import Node
 from waypost.refusals import ALL_REFUSALS, Refusal
 
 from waypost_server.rest import schemas
+from waypost_server.rest.router import Route, reading
 from waypost_server.rest.schemas import Schema, envelope, ref
 
 _READ = (400, 401, 403, 404, 429, 500, 503)
@@ -25,9 +26,9 @@ class OpenApi:
         self._node = node
         self._document: bytes | None = None
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[Route]:
         """Its one route."""
-        return [web.get("/openapi.json", self.show)]
+        return reading("/openapi.json", self.show)
 
     async def show(self, _: web.Request) -> web.Response:
         """The document; no key is needed, since it holds nothing of anybody's."""

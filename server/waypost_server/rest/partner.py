@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -27,6 +26,7 @@ from waypost_server.rest import replies
 from waypost_server.rest.bodies import REQUEST_ID, idempotency_key, json_object, read_body, request_id
 from waypost_server.rest.partner_request import read_partner_request
 from waypost_server.rest.preferences import waiting
+from waypost_server.rest.router import Handler, Route, reading
 
 _NUMBER = re.compile(r"[0-9]{1,6}")
 _STATUSES = frozenset(
@@ -34,8 +34,6 @@ _STATUSES = frozenset(
 )
 MAX_LIMIT = 100
 MAX_PAGE = 100_000
-
-Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 _LOG = logger()
 
@@ -53,19 +51,19 @@ class PartnerApi:
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[Route]:
         """The API's routes."""
         return [
-            web.post("/partner/message/send", self._guarded(self.send)),
-            web.get("/partner/message/{message_id}", self._guarded(self.show)),
-            web.get("/partner/messages", self._guarded(self.list)),
-            web.get("/partner/balance", self._guarded(self.balance)),
+            Route("POST", "/partner/message/send", self._guarded(self.send)),
+            *reading("/partner/message/{message_id}", self._guarded(self.show)),
+            *reading("/partner/messages", self._guarded(self.list)),
+            *reading("/partner/balance", self._guarded(self.balance)),
         ]
 
     def _guarded(self, handler: Handler) -> Handler:
-        async def guarded(request: web.Request) -> web.Response:
+        async def guarded(request: web.Request, **matched: str) -> web.Response:
             try:
-                answer = await handler(request)
+                answer = await handler(request, **matched)
                 answer.headers.setdefault("X-Request-Id", request_id(request))
                 return answer
             except Refusal as refusal:
@@ -115,10 +113,9 @@ class PartnerApi:
 
     # ---- reading
 
-    async def show(self, request: web.Request) -> web.Response:
+    async def show(self, request: web.Request, message_id: str) -> web.Response:
         """One message of the caller's own, with its timeline."""
         caller = await self._caller(request)
-        message_id = request.match_info["message_id"]
         if not is_id("msg", message_id):
             raise MessageNotFound
         found = await self._node.read(lambda conn: history.find(conn, message_id, caller.app_id))

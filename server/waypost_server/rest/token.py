@@ -15,6 +15,7 @@ from waypost.store.database import StoreUnavailableError
 
 from waypost_server.rest import replies
 from waypost_server.rest.bodies import REQUEST_ID, idempotency_key, json_object, read_body, request_id
+from waypost_server.rest.router import Route
 from waypost_server.rest.token_request import read_token_request
 
 #: One endpoint takes three channels, says the document: `channel` in the body chooses, WhatsApp by default.
@@ -39,18 +40,18 @@ class TokenApi:
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[Route]:
         """The API's routes."""
         served = sorted({plugin.info.channel for plugin in self._node.plugins.values()})
         # The served channels have fixed paths, which are found faster; the pattern answers for all others.
         return [
-            *(web.post(f"/api/send-{channel.lower()}.php", partial(self.send, channel)) for channel in served),
-            web.post(r"/api/send-{channel:[A-Za-z0-9_-]{1,32}}.php", self.send_anywhere),
+            *(Route("POST", f"/api/send-{channel.lower()}.php", partial(self.send, channel)) for channel in served),
+            Route("POST", r"/api/send-{channel:[A-Za-z0-9_-]{1,32}}.php", self.send_anywhere),
         ]
 
-    async def send_anywhere(self, request: web.Request) -> web.Response:
+    async def send_anywhere(self, request: web.Request, channel: str) -> web.Response:
         """Answer for a channel however its name is written."""
-        return await self.send(request.match_info["channel"].upper().replace("-", "_"), request)
+        return await self.send(channel.upper().replace("-", "_"), request)
 
     async def send(self, endpoint: str, request: web.Request) -> web.Response:
         """Accept a message and answer at once with its id and status."""

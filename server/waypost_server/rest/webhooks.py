@@ -12,6 +12,7 @@ from waypost.refusals import InvalidRequest, PayloadTooLarge
 from waypost.store.database import StoreUnavailableError
 
 from waypost_server.rest.bodies import read_body
+from waypost_server.rest.router import Handler, Route
 
 #: Who posts to `/api/webhook-messenger.php`.
 _MESSENGER_CHANNELS = frozenset({"MESSENGER", "INSTAGRAM"})
@@ -25,27 +26,23 @@ class Webhooks:
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[Route]:
         """The webhook routes; providers call with GET and with POST."""
-        paths = {
+        paths: dict[str, Handler] = {
             "/webhooks/{plugin}": self.of_plugin,
             "/webhooks/{plugin}/{gateway}": self.of_gateway,
             "/api/webhook.php": self.of_anyone,
             "/api/webhook-messenger.php": self.of_messenger,
         }
-        return [
-            route
-            for path, handler in paths.items()
-            for route in (web.get(path, handler, allow_head=False), web.post(path, handler))
-        ]
+        return [Route(method, path, handler) for path, handler in paths.items() for method in ("GET", "POST")]
 
-    async def of_gateway(self, request: web.Request) -> web.Response:
+    async def of_gateway(self, request: web.Request, plugin: str, gateway: str) -> web.Response:
         """The URL of one gateway."""
-        return await self._receive(request, plugin=request.match_info["plugin"], gateway=request.match_info["gateway"])
+        return await self._receive(request, plugin=plugin, gateway=gateway)
 
-    async def of_plugin(self, request: web.Request) -> web.Response:
+    async def of_plugin(self, request: web.Request, plugin: str) -> web.Response:
         """The URL that a plugin's gateways share."""
-        return await self._receive(request, plugin=request.match_info["plugin"])
+        return await self._receive(request, plugin=plugin)
 
     async def of_anyone(self, request: web.Request) -> web.Response:
         """One URL for WhatsApp messages, email events and SMS statuses: plugins recognise what is theirs."""
