@@ -107,3 +107,73 @@ async def test_draining_waits_for_everything(database: Database) -> None:
     await lane.commit.drain()
     assert all(future.done() for future in futures)
     await lane.commit.drain()
+
+
+class Gate:
+    """A database whose writes wait until they are let through, and which says how many are under way."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.open = asyncio.Event()
+        self.under_way = 0
+
+    async def write(self, work: Callable[[Connection], Any]) -> Any:
+        self.under_way += 1
+        await self.open.wait()
+        self.under_way -= 1
+        return await self._database.write(work)
+
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_a_second_batch_follows_once_it_is_as_large_as_the_first(database: Database) -> None:
+    gate = Gate(database)
+    lane = Lane(gate, depth=2)  # type: ignore[arg-type]
+    futures = [lane.commit.enqueue(n) for n in range(3)]
+    await turns()
+    assert gate.under_way == 1
+    futures += [lane.commit.enqueue(n) for n in (3, 4)]
+    await turns()
+    assert gate.under_way == 1
+    assert not lane.commit.takes(0)
+    assert lane.commit.takes(1)
+    futures += [lane.commit.enqueue(5)]
+    await turns()
+    assert gate.under_way == 2
+    futures += [lane.commit.enqueue(n) for n in range(6, 12)]
+    await turns()
+    assert gate.under_way == 2, "no more than two"
+    gate.open.set()
+    assert await asyncio.gather(*futures) == [f"verdict {n}" for n in range(12)]
+    assert sorted(map(len, lane.batches)) == [3, 3, 6]
+
+
+async def test_one_at_a_time_is_stored_in_order(database: Database) -> None:
+    gate = Gate(database)
+    lane = Lane(gate)  # type: ignore[arg-type]
+    futures = [lane.commit.enqueue(0)]
+    await turns()
+    futures += [lane.commit.enqueue(n) for n in range(1, 9)]
+    await turns()
+    assert gate.under_way == 1
+    gate.open.set()
+    await asyncio.gather(*futures)
+    assert lane.batches == [[0], list(range(1, 9))]
+
+
+async def test_a_batch_that_is_done_asks_for_more(database: Database) -> None:
+    more = [7, 8]
+
+    def refill() -> None:
+        while more:
+            futures.append(lane.commit.enqueue(more.pop(0)))
+
+    lane = Lane(database, refill=refill)
+    futures = [lane.commit.enqueue(1)]
+    await lane.commit.drain()
+    assert [future.result() for future in futures] == ["verdict 1", "verdict 7", "verdict 8"]
+    assert lane.batches == [[1], [7, 8]]
+    assert lane.commit.is_idle

@@ -22,7 +22,8 @@ class Candidate:
     fingerprint: str
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, as a message is not: a frozen one costs three times as much to make.
+@dataclass(slots=True)
 class Admitted:
     """The message is durable."""
 

@@ -33,6 +33,8 @@ from waypost.store.messages import Message
 #: What is remembered of keys saves digest look-ups only; their standing is read again where it counts.
 REMEMBERED = 10_000
 REMEMBER_FOR = 60 * SECOND
+#: So many at once are taken in by halves.
+CROWD = 16
 #: A key longer than this is nobody's.
 LONGEST_KEY = 200
 
@@ -74,10 +76,13 @@ class Desk:
         self._intake = Intake(accounts, clock, validity)
         self._limiter = Limiter(clock, requests_per_second)
         self._lane: GroupCommit[Candidate, Verdict] = GroupCommit(
-            database, admit, at_once=admit_at_once, committed=self._committed, refill=self._refill
+            database, admit, depth=2, at_once=admit_at_once, committed=self._committed, refill=self._refill
         )
         self._remembered: dict[str, tuple[Principal, int]] = {}
         self._arrived: list[_Arrival] = []
+        #: Python 3.11 makes a system call of asking for it.
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_due = False
         self._windowed_of = -1
         self._any_windowed = False
 
@@ -125,10 +130,14 @@ class Desk:
         `read` parses the body; it is called after authentication, so that strangers learn nothing about their bodies.
         """
         try:
-            arrival = _Arrival(_digest(secret), read, asyncio.get_running_loop().create_future())
+            loop = self._loop
+            if loop is None:
+                loop = self._loop = asyncio.get_running_loop()
+            arrival = _Arrival(_digest(secret), read, loop.create_future())
             self._arrived.append(arrival)
-            if len(self._arrived) == 1 and not self._lane.busy:
-                asyncio.get_running_loop().call_soon(self._take_in)
+            if not self._is_due and self._lane.takes(len(self._arrived)):
+                self._is_due = True
+                loop.call_soon(self._take_in)
             verdict = await arrival.verdict
             if verdict is None:
                 return await self._accept(arrival)
@@ -141,22 +150,30 @@ class Desk:
             raise
 
     def _refill(self) -> None:
-        """Prepare some of those who wait, if nobody is prepared yet, and the rest while these are being stored."""
-        prepared = self._lane.waiting
-        wanted = max(32, (prepared + len(self._arrived)) // 2)
-        if prepared < wanted:
-            self._take_in(wanted - prepared)
-        if self._arrived:
-            asyncio.get_running_loop().call_soon(self._take_in)
+        """A batch is stored: prepare the next, if enough have come in meanwhile."""
+        if self._arrived and not self._is_due and self._lane.takes(len(self._arrived)):
+            self._take_in()
 
-    def _take_in(self, limit: int = 10_000) -> None:
-        """Prepare everything that arrived in this turn of the event loop, in one tight loop, and queue it.
+    def _take_in(self) -> None:
+        """Prepare those who arrived while others were being stored, in one tight loop, and have them stored.
 
         Done between the steps of the HTTP server, one by one, the same work takes three times as long: its code and
-        data have left the processor's caches each time. Whatever needs a look at the database first, or would be
-        refused, is left to `_accept` (None).
+        data have left the processor's caches each time. A crowd goes in two halves: one is stored while the other
+        is prepared, and later one is answered while the other is stored. Whatever needs a look at the database first,
+        or would be refused, is left to `_accept` (None).
         """
-        arrived, self._arrived = self._arrived[:limit], self._arrived[limit:]
+        self._is_due = False
+        count = len(self._arrived)
+        if count >= CROWD and self._lane.is_idle:
+            count //= 2
+        arrived, self._arrived = self._arrived[:count], self._arrived[count:]
+        self._prepare(arrived)
+        self._lane.start()
+        if self._arrived and self._loop is not None:
+            self._is_due = True
+            self._loop.call_soon(self._take_in)
+
+    def _prepare(self, arrived: Sequence[_Arrival]) -> None:
         directory = self._directory()
         windowed = self._windowed(directory)
         for arrival in arrived:
@@ -259,19 +276,18 @@ class Desk:
         return self._any_windowed
 
     def _committed(self, items: Sequence[Candidate], verdicts: Sequence[Verdict]) -> None:
-        admitted = []
-        told = []
-        for item, verdict in zip(items, verdicts, strict=True):
-            if isinstance(verdict, Admitted) and not verdict.replayed:
-                message = item.message
-                admitted.append(item)
-                told.append((message.request_id, message.id, message.org_id))
+        admitted = [
+            item
+            for item, verdict in zip(items, verdicts, strict=True)
+            if isinstance(verdict, Admitted) and not verdict.replayed
+        ]
         self._metrics.batches.observe(len(items))
         if not admitted:
             return
         for channel, count in Counter([item.message.channel for item in admitted]).items():
             self._metrics.accepted.labels(channel).inc(count)
-        _LOG.info("messages.accepted", messages=told)
+        rows = [item.message for item in admitted]
+        _LOG.info("messages.accepted", messages=[(row.request_id, row.id, row.org_id) for row in rows])
         self._admitted(admitted)
 
 

@@ -29,8 +29,9 @@ class GroupCommit(Generic[Item, Verdict]):
 
     `limit` is how many items may wait before `submit` raises `LaneFullError`; `committed` is told of each batch.
     `at_once`, which is tried first, does the same in one statement where it can, and else does nothing and returns
-    None. `refill` is called before each batch is formed, and may enqueue what has come in while the last one was
-    being stored.
+    None. `depth` is how many batches may be stored at a time: a second one follows when it has grown as large as the
+    one before it, so that the database need not wait for the event loop to come round. `refill` is called when a
+    batch is done, and may enqueue more.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class GroupCommit(Generic[Item, Verdict]):
         *,
         limit: int = 20_000,
         max_batch: int = MAX_BATCH,
+        depth: int = 1,
         at_once: Callable[[Connection, Sequence[Item]], Sequence[Verdict] | None] | None = None,
         committed: Callable[[Sequence[Item], Sequence[Verdict]], None] | None = None,
         refill: Callable[[], None] | None = None,
@@ -48,11 +50,14 @@ class GroupCommit(Generic[Item, Verdict]):
         self._work = work
         self._limit = limit
         self._max_batch = max_batch
+        self._depth = depth
         self._at_once = at_once
         self._committed = committed
         self._refill = refill
         self._waiting: list[tuple[Item, asyncio.Future[Verdict]]] = []
-        self._task: asyncio.Task[None] | None = None
+        self._running: dict[asyncio.Task[None], int] = {}
+        self._started = 0
+        self._is_due = False
 
     async def submit(self, item: Item) -> Verdict:
         """Return the verdict on this item once it is durable. Raises `StoreUnavailableError`, or what the work did."""
@@ -62,38 +67,53 @@ class GroupCommit(Generic[Item, Verdict]):
         """Like `submit`, without waiting; the verdict goes into the given future, or a new one."""
         if len(self._waiting) >= self._limit:
             raise LaneFullError(LaneFullError.__doc__)
-        loop = asyncio.get_running_loop()
+        # The running loop is asked for only where it is needed: Python 3.11 makes a system call of it.
         if future is None:
-            future = loop.create_future()
+            future = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
-        if self._task is None or self._task.done():
-            self._task = loop.create_task(self._drain())
+        if not self._is_due:
+            self._is_due = True
+            future.get_loop().call_soon(self.start)
         return future
 
     @property
-    def busy(self) -> bool:
-        """Whether a batch is being stored, so that `refill` will be called."""
-        return self._task is not None and not self._task.done()
+    def is_idle(self) -> bool:
+        """Whether nothing is being stored."""
+        return not self._running
 
-    @property
-    def waiting(self) -> int:
-        """How many wait to be stored."""
-        return len(self._waiting)
+    def takes(self, count: int) -> bool:
+        """Whether so many more would be stored now, and not only when a batch is done."""
+        if not self._running:
+            return True
+        return len(self._running) < self._depth and len(self._waiting) + count >= self._started
+
+    def start(self) -> None:
+        """Begin to store what waits, if it is time to; it happens by itself once the event loop comes round."""
+        self._is_due = False
+        while self._waiting and self.takes(0):
+            batch = self._waiting[: self._max_batch]
+            del self._waiting[: self._max_batch]
+            self._started = len(batch)
+            task = asyncio.get_running_loop().create_task(self._store(batch))
+            self._running[task] = self._started
 
     async def drain(self) -> None:
         """Wait until nothing is left to store."""
-        while self._task is not None and not self._task.done():
-            await asyncio.wait([self._task])
+        self.start()
+        while self._running:
+            await asyncio.wait(self._running)
 
-    async def _drain(self) -> None:
-        while True:
+    async def _store(self, batch: list[tuple[Item, asyncio.Future[Verdict]]]) -> None:
+        try:
+            await self._run(batch)
+        finally:
+            task = asyncio.current_task()
+            assert task is not None
+            del self._running[task]
+            self._started = max(self._running.values(), default=0)
             if self._refill is not None:
                 self._refill()
-            if not self._waiting:
-                return
-            batch = self._waiting[: self._max_batch]
-            del self._waiting[: self._max_batch]
-            await self._run(batch)
+            self.start()
 
     async def _verdicts(self, items: Sequence[Item]) -> Sequence[Verdict]:
         if self._at_once is not None:

@@ -12,9 +12,14 @@ from waypost.refusals import InvalidRequest, ValidationFailed
 from waypost_server.rest.content import flat_content
 
 Channel = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,31}$")]
+#: How long texts may be, in characters.
+LONGEST_SHORT, LONGEST_TEXT = 512, 200_000
 #: Addresses, names and ids: one line without control characters.
-Short = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=200_000)]
+Short = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=LONGEST_SHORT, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"),
+]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_TEXT)]
 MediaType = Literal["image", "video", "audio", "document", "sticker"]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from waypost.admission.intake import describe
@@ -10,10 +10,7 @@ from waypost.admission.request import SendRequest
 from waypost.refusals import ValidationFailed
 
 from waypost_server.rest.content import flat_content
-from waypost_server.rest.partner_request import Channel, Short, Text
-
-#: What nearly every message has, and nothing else.
-_TO_AND_TEXT = {"to", "text"}
+from waypost_server.rest.partner_request import LONGEST_SHORT, LONGEST_TEXT, Channel, Short, Text
 
 
 class TokenMessage(BaseModel):
@@ -40,6 +37,17 @@ def read_token_request(
     body: dict[str, Any], channel: str, *, idempotency_key: str | None, fingerprint: str, request_id: str
 ) -> SendRequest:
     """Read a body for a channel. Raises `ValidationFailed`."""
+    if len(body) == 2 and channel != "EMAIL":
+        to, text = body.get("to"), body.get("text")
+        if _is_plain(to, LONGEST_SHORT) and _is_plain(text, LONGEST_TEXT):
+            return SendRequest(
+                channel=channel,
+                to=to,
+                content={"kind": "text", "body": text},
+                idempotency_key=idempotency_key,
+                fingerprint=fingerprint,
+                request_id=request_id,
+            )
     try:
         message = TokenMessage.model_validate(body)
     except ValidationError as error:
@@ -57,9 +65,12 @@ def read_token_request(
     )
 
 
+def _is_plain(value: object, longest: int) -> TypeGuard[str]:
+    """Whether this is a text that the model would surely take: nearly every request has two and nothing else."""
+    return isinstance(value, str) and 0 < len(value) <= longest and value.isprintable()
+
+
 def _content(message: TokenMessage, channel: str) -> dict[str, Any]:
-    if message.model_fields_set == _TO_AND_TEXT and isinstance(message.text, str) and channel != "EMAIL":
-        return {"kind": "text", "body": message.text}
     kind = message.type
     own = (message.model_extra or {}).get(kind) if kind is not None else None
     if kind == "text" and isinstance(message.text, dict):
