@@ -39,6 +39,8 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     if length is not None:
         if length > limit:
             raise PayloadTooLarge
+        if request.content.is_eof():  # it came together with its head
+            return request.content.read_nowait()
         if EXPECT in request.headers:
             await _go_on(request)
         return await request.read()  # which cannot be longer than its Content-Length
