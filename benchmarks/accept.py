@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.processes import Server, cpu_seconds, free_port, load, server
@@ -32,7 +34,7 @@ def measure(databases: dict[str, str], rounds: int, seconds: float) -> None:
             servers.append(stack.enter_context(server(*gateway(name, url, organizations=100 if "100" in name else 1))))
         for target in servers:
             load(target, seconds=1.0)
-        print(f"\nAccept, 64 connections, {rounds} interleaved rounds of {seconds:g} s")
+        print(f"\nAccept, 64 connections, {rounds} rounds of {seconds:g} s, the baseline before and after each")
         table(servers, rounds, seconds)
 
 
@@ -51,25 +53,50 @@ def plugins(folder: Path, rounds: int, seconds: float) -> None:
         table(servers, rounds, seconds)
 
 
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one load came to."""
+
+    per_second: float
+    cpu_us: float
+    p50_ms: float
+    p99_ms: float
+
+
 def table(servers: list[Server], rounds: int, seconds: float) -> None:
-    """Load the servers in turns and print a row for each; ratios are to the first."""
-    results: dict[str, list[tuple[float, float, float, float]]] = {target.name: [] for target in servers}
+    """Load the servers in turns and print a row for each.
+
+    The first is loaded before and after each of the others, whose ratios are to the mean of the two: what the machine
+    is worth changes within seconds.
+    """
+    first, *others = servers
+    found: dict[str, list[Figures]] = {target.name: [] for target in servers}
+    ratios: dict[str, list[float]] = {target.name: [] for target in servers}
     for number in range(rounds):
-        for target in servers:
-            before = cpu_seconds(target.pid)
-            answer = load(target, seconds=seconds, seed=number)
-            spent = cpu_seconds(target.pid) - before
-            answered = sum(answer["statuses"].values())
-            results[target.name].append(
-                (answer["per_second"], spent / answered * 1e6, answer["p50_ms"], answer["p99_ms"])
-            )
+        before = _figures(first, seconds, number)
+        found[first.name].append(before)
+        for target in others:
+            figures, after = _figures(target, seconds, number), _figures(first, seconds, number)
+            found[target.name].append(figures)
+            found[first.name].append(after)
+            ratios[target.name].append(2 * figures.per_second / (before.per_second + after.per_second))
+            before = after
     print(f"  {'':24} {'req/s':>8} {'ratio':>6} {'CPU us':>7} {'p50 ms':>7} {'p99 ms':>7}   ratio by round")
-    first = results[servers[0].name]
-    for name, rows in results.items():
-        middle = [statistics.median(column) for column in zip(*rows, strict=True)]
-        ratios = [row[0] / base[0] for row, base in zip(rows, first, strict=True)]
-        shown = " ".join(f"{ratio:.2f}" for ratio in ratios)
+    for name, rows in found.items():
         print(
-            f"  {name:24} {middle[0]:8.0f} {statistics.median(ratios):6.2f} {middle[1]:7.0f} {middle[2]:7.1f}"
-            f" {middle[3]:7.1f}   {shown}"
+            f"  {name:24} {_middle(row.per_second for row in rows):8.0f} {_middle(ratios[name] or [1.0]):6.2f}"
+            f" {_middle(row.cpu_us for row in rows):7.0f} {_middle(row.p50_ms for row in rows):7.1f}"
+            f" {_middle(row.p99_ms for row in rows):7.1f}   {' '.join(f'{ratio:.2f}' for ratio in ratios[name])}"
         )
+
+
+def _middle(values: Iterable[float]) -> float:
+    return statistics.median(values)
+
+
+def _figures(target: Server, seconds: float, seed: int) -> Figures:
+    before = cpu_seconds(target.pid)
+    answer = load(target, seconds=seconds, seed=seed)
+    spent = cpu_seconds(target.pid) - before
+    answered = sum(answer["statuses"].values())
+    return Figures(answer["per_second"], spent / answered * 1e6, answer["p50_ms"], answer["p99_ms"])

@@ -58,25 +58,33 @@ def measure(rounds: int, seconds: float) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         postgres = _postgres(folder / "postgres")
         stack.callback(postgres.cleanup)
-        servers = [stack.enter_context(server("bare aiohttp", "benchmarks.bare"))]
+        bare = stack.enter_context(server("bare aiohttp", "benchmarks.bare"))
+        gateways = []
         for name, url in {"SQLite": f"sqlite:///{folder}/webhooks.db", "PostgreSQL": postgres.get_uri()}.items():
             port, wanted = str(free_port()), str(messages)
-            servers.append(
+            gateways.append(
                 stack.enter_context(
                     server(name, "benchmarks.webhook_gateway", url, "--port", port, "--messages", wanted)
                 )
             )
         first = 0
         for batch, count in counts.items():
-            rows: dict[str, list[Figures]] = {target.name: [] for target in servers}
+            rows: dict[str, list[Figures]] = {target.name: [] for target in (bare, *gateways)}
+            ratios: dict[str, list[float]] = {target.name: [] for target in (bare, *gateways)}
             for number in range(rounds + 1):
-                for target in servers:
-                    figures = _round(target, first, count, batch)
+                before = _round(bare, first, count, batch)
+                for target in gateways:
+                    figures, after = _round(target, first, count, batch), _round(bare, first, count, batch)
                     if number:  # the first one warms up
+                        rows[bare.name].append(after)
                         rows[target.name].append(figures)
+                        ratios[target.name].append(2 * figures.applied / (before.applied + after.applied))
+                    before = after
                 first += count * batch
-            print(f"\nWebhooks with {batch} status(es), {rounds} interleaved rounds of {count} requests")
-            _table(rows, batch)
+            print(
+                f"\nWebhooks with {batch} status(es), {rounds} rounds of {count} requests, the baseline before and after"
+            )
+            _table(rows, ratios, batch)
 
 
 def _postgres(folder: Path) -> PostgresServer:
@@ -123,20 +131,18 @@ def _wait(target: Server, wanted: float) -> None:
         time.sleep(0.05)  # each look costs the gateway more than an event does
 
 
-def _table(rows: dict[str, list[Figures]], batch: int) -> None:
+def _table(rows: dict[str, list[Figures]], ratios: dict[str, list[float]], batch: int) -> None:
     head = f"  {'':14} {'answered/s':>10} {'applied/s':>10} {'events/s':>9} {'ratio':>6} {'CPU us':>7}"
     print(f"{head} {'p50 ms':>7} {'p99 ms':>7}   ratio by round")
-    bare = next(iter(rows.values()))
     for name, found in rows.items():
-        ratios = [one.applied / base.applied for one, base in zip(found, bare, strict=True)]
         applied = statistics.median(one.applied for one in found)
         print(
             f"  {name:14} {statistics.median(one.answered for one in found):10.0f} {applied:10.0f}"
-            f" {applied * batch:9.0f} {statistics.median(ratios):6.2f}"
+            f" {applied * batch:9.0f} {statistics.median(ratios[name] or [1.0]):6.2f}"
             f" {statistics.median(one.cpu_us for one in found):7.0f}"
             f" {statistics.median(one.p50_ms for one in found):7.1f}"
             f" {statistics.median(one.p99_ms for one in found):7.1f}"
-            f"   {' '.join(f'{ratio:.2f}' for ratio in ratios)}"
+            f"   {' '.join(f'{ratio:.2f}' for ratio in ratios[name])}"
         )
 
 
