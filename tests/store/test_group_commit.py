@@ -176,4 +176,4 @@ async def test_a_batch_that_is_done_asks_for_more(database: Database) -> None:
     await lane.commit.drain()
     assert [future.result() for future in futures] == ["verdict 1", "verdict 7", "verdict 8"]
     assert lane.batches == [[1], [7, 8]]
-    assert lane.commit.is_idle
+    assert lane.commit.takes(0)

@@ -11,7 +11,8 @@ from sqlalchemy.exc import IntegrityError
 from waypost.clock import SECOND, SystemClock
 from waypost.store import admissions, bulk, events, gateways, keys, ledger, messages, migrate, steps
 from waypost.store.database import CommitUnknownError, StoreUnavailableError, open_database
-from waypost.store.postgres import PostgresDatabase
+from waypost.store.driver import run
+from waypost.store.postgres import POOL_SIZE, PostgresDatabase
 
 pytestmark = pytest.mark.postgres
 
@@ -100,6 +101,62 @@ async def test_a_connection_lost_amid_the_commit_is_unknown(
     assert await postgres.read(stored) == []
 
 
+def backend(conn: Connection) -> int:
+    return int(run(conn, "SELECT pg_backend_pid()")[0][0])
+
+
+async def test_single_statements_keep_their_connection(postgres: PostgresDatabase) -> None:
+    first = await postgres.write_alone(backend)
+    assert await postgres.write_alone(backend) == first
+    statement = "INSERT INTO audit (id, at, actor, action, subject) VALUES ('a', 0, '', '', '')"
+    await postgres.write_alone(lambda conn: run(conn, statement))
+    with pytest.raises(IntegrityError):
+        await postgres.write_alone(lambda conn: run(conn, statement))
+    assert await postgres.write_alone(backend) == first, "a refused row is no reason to leave"
+    both = await asyncio.gather(*(postgres.write_alone(backend) for _ in range(2)))
+    assert len(set(both)) == 2
+    assert first in both
+
+
+async def test_a_single_statement_whose_connection_breaks_is_unknown_and_the_next_has_another(
+    postgres: PostgresDatabase,
+) -> None:
+    first = await postgres.write_alone(backend)
+    with pytest.raises(CommitUnknownError):
+        await postgres.write_alone(lambda conn: run(conn, "SELECT pg_terminate_backend(pg_backend_pid())"))
+    second = await postgres.write_alone(backend)
+    assert second != first
+    await postgres.write(lambda conn: run(conn, f"SELECT pg_terminate_backend({second})"))
+    for _ in range(200):  # until our side has heard of it
+        if postgres._lone[0].driver.is_closed():
+            break
+        await asyncio.sleep(0.01)
+    assert await postgres.write_alone(backend) not in (first, second)
+
+
+async def test_a_single_statement_that_is_given_up_leaves_no_connection_amid_it(postgres: PostgresDatabase) -> None:
+    waiting = asyncio.create_task(postgres.write_alone(lambda conn: run(conn, "SELECT pg_sleep(30)")))
+    for _ in range(200):
+        if any("pg_sleep(30)" in row[0] for row in await postgres.read(_queries)):
+            break
+        await asyncio.sleep(0.01)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert await postgres.write_alone(lambda conn: run(conn, "SELECT 1")[0][0]) == 1
+
+
+def _queries(conn: Connection) -> list[tuple[str]]:
+    rows = run(conn, "SELECT query FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid()")
+    return [(row[0],) for row in rows]
+
+
+async def test_an_old_connection_is_replaced(postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = await postgres.write_alone(backend)
+    monkeypatch.setattr("waypost.store.postgres.RECYCLE", 0)
+    assert await postgres.write_alone(backend) != first
+
+
 async def test_a_server_or_database_that_is_not_there_is_the_stores_trouble(postgres_server: RealPostgres) -> None:
     with pytest.raises(StoreUnavailableError):
         await open_database(postgres_server.url("nobody"))
@@ -123,7 +180,7 @@ async def test_waiting_too_long_for_a_connection_is_the_stores_trouble(
     monkeypatch.setattr(database._engine.pool, "_timeout", 0.05)
     sleepers = [
         asyncio.create_task(database.read(lambda conn: conn.execute(text("SELECT pg_sleep(0.5)")).close()))
-        for _ in range(10)
+        for _ in range(POOL_SIZE)
     ]
     await asyncio.sleep(0.2)
     with pytest.raises(StoreUnavailableError):

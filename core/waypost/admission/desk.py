@@ -26,15 +26,13 @@ from waypost.refusals import RateLimited, Refusal, Unauthorized, Unavailable
 from waypost.routing import Directory
 from waypost.store import events, inbound, keys, messages
 from waypost.store.database import Database, StoreUnavailableError
-from waypost.store.group_commit import GroupCommit
+from waypost.store.group_commit import CROWD, GroupCommit
 from waypost.store.keys import Standing
 from waypost.store.messages import Message
 
 #: What is remembered of keys saves digest look-ups only; their standing is read again where it counts.
 REMEMBERED = 10_000
 REMEMBER_FOR = 60 * SECOND
-#: So many at once are taken in by halves.
-CROWD = 16
 #: A key longer than this is nobody's.
 LONGEST_KEY = 200
 
@@ -163,9 +161,7 @@ class Desk:
         or would be refused, is left to `_accept` (None).
         """
         self._is_due = False
-        count = len(self._arrived)
-        if count >= CROWD and self._lane.is_idle:
-            count //= 2
+        count = max(CROWD, len(self._arrived) // 2)
         arrived, self._arrived = self._arrived[:count], self._arrived[count:]
         self._prepare(arrived)
         self._lane.start()

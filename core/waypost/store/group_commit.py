@@ -18,6 +18,8 @@ Item = TypeVar("Item")
 Verdict = TypeVar("Verdict")
 
 MAX_BATCH = 512
+#: More than these are better stored as two batches, one while the other is answered, than as one.
+CROWD = 32
 
 
 class LaneFullError(StoreUnavailableError):
@@ -76,11 +78,6 @@ class GroupCommit(Generic[Item, Verdict]):
             future.get_loop().call_soon(self.start)
         return future
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing is being stored."""
-        return not self._running
-
     def takes(self, count: int) -> bool:
         """Whether so many more would be stored now, and not only when a batch is done."""
         if not self._running:
@@ -91,11 +88,18 @@ class GroupCommit(Generic[Item, Verdict]):
         """Begin to store what waits, if it is time to; it happens by itself once the event loop comes round."""
         self._is_due = False
         while self._waiting and self.takes(0):
-            batch = self._waiting[: self._max_batch]
-            del self._waiting[: self._max_batch]
+            count = min(self._max_batch, self._share())
+            batch = self._waiting[:count]
+            del self._waiting[:count]
             self._started = len(batch)
             task = asyncio.get_running_loop().create_task(self._store(batch))
             self._running[task] = self._started
+
+    def _share(self) -> int:
+        """How many may go together: where two batches may be stored at a time, a crowd goes in two halves."""
+        if self._depth == 1:
+            return self._max_batch
+        return max(CROWD, (len(self._waiting) + sum(self._running.values())) // 2)
 
     async def drain(self) -> None:
         """Wait until nothing is left to store."""

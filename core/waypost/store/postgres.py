@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import asyncpg
@@ -25,7 +27,10 @@ from waypost.store.driver import as_sqlalchemy
 
 T = TypeVar("T")
 
-POOL_SIZE = 10
+#: Three of them become lone ones: for two batches of admissions, and for one of deliveries.
+POOL_SIZE = 12
+#: How old a connection may become, in seconds.
+RECYCLE = 1800
 RETRIES = 4
 #: Whom it does not let in.
 _REFUSED = {"28": "it refuses this user or password", "3D": "there is no database of this name"}
@@ -36,6 +41,20 @@ _NOW = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigi
 def async_url(url: str) -> str:
     """The same URL, for SQLAlchemy's asyncpg dialect."""
     return url.replace("postgresql://", "postgresql+asyncpg://", 1)
+
+
+@dataclass(slots=True)
+class _Lone:
+    """A connection kept out of the pool for single statements: to fetch one each time costs as much as the rest."""
+
+    conn: AsyncConnection
+    driver: Any
+    since: float
+
+    async def discard(self) -> None:
+        """Close it, and let the pool make a new one."""
+        await self.conn.invalidate()
+        await self.conn.close()
 
 
 class PostgresDatabase:
@@ -51,10 +70,12 @@ class PostgresDatabase:
             pool_timeout=10,
             # The connection used last, whose server process has its caches filled, rather than each in turn.
             pool_use_lifo=True,
-            pool_recycle=1800,
+            pool_recycle=RECYCLE,
             isolation_level="AUTOCOMMIT",
             connect_args={"timeout": 10, "server_settings": {"application_name": "waypost", "jit": "off"}},
         )
+
+        self._lone: list[_Lone] = []
 
     @classmethod
     async def open(cls, url: str) -> PostgresDatabase:
@@ -86,14 +107,33 @@ class PostgresDatabase:
         raise AssertionError("unreachable")
 
     async def _write_alone(self, work: Work[T]) -> T:
-        async with self._connected() as conn:
-            try:
-                return await conn.run_sync(work)
-            except DBAPIError as error:
-                if error.connection_invalidated:
-                    await conn.invalidate()
-                    raise CommitUnknownError(CommitUnknownError.__doc__) from error
-                raise
+        lone = await self._lone_connection()
+        try:
+            result = await lone.conn.run_sync(work)
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                await lone.discard()
+                raise CommitUnknownError(CommitUnknownError.__doc__) from error
+            self._lone.append(lone)
+            raise
+        except BaseException:
+            await lone.discard()
+            raise
+        self._lone.append(lone)
+        return result
+
+    async def _lone_connection(self) -> _Lone:
+        while self._lone:
+            lone = self._lone.pop()
+            if not lone.driver.is_closed() and time.monotonic() - lone.since < RECYCLE:
+                return lone
+            await lone.discard()
+        while True:
+            conn = await self._engine.connect()
+            lone = _Lone(conn, await _driver(conn), time.monotonic())
+            if not lone.driver.is_closed():
+                return lone
+            await lone.discard()
 
     async def _write(self, work: Work[T]) -> T:
         async with self._begun("BEGIN") as (conn, driver):
@@ -153,6 +193,8 @@ class PostgresDatabase:
 
     async def close(self) -> None:
         """Close every connection."""
+        while self._lone:
+            await self._lone.pop().discard()
         await self._engine.dispose()
 
 

@@ -191,11 +191,13 @@ class SqliteDatabase:
         """Run the jobs in one transaction, each behind a savepoint of its own, and resolve them after the commit."""
         alone = len(jobs) == 1
         try:
-            with conn.begin():
-                if not (alone and jobs[0].is_statement):
+            if alone and jobs[0].is_statement:
+                self._attempt(conn, jobs[0], alone=True)
+            else:
+                with conn.begin():
                     run(conn, "BEGIN IMMEDIATE")
-                for job in jobs:
-                    self._attempt(conn, job, alone=alone)
+                    for job in jobs:
+                        self._attempt(conn, job, alone=alone)
         except BaseException as error:  # noqa: BLE001 - every job hears of it, whatever it is
             failure = _unavailable(error)
             for job in jobs:
