@@ -81,9 +81,7 @@ def measure(rounds: int, seconds: float) -> None:
                         ratios[target.name].append(2 * figures.applied / (before.applied + after.applied))
                     before = after
                 first += count * batch
-            print(
-                f"\nWebhooks with {batch} status(es), {rounds} rounds of {count} requests, the baseline before and after"
-            )
+            print(f"\nWebhooks with {batch} status(es), {rounds} rounds of {count}, the baseline before and after each")
             _table(rows, ratios, batch)
 
 
