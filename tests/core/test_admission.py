@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from fake_channel import FakeChannel
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from standings import revoke, rows, suspend_app, suspend_org, without_foreign_keys
 from waypost import history, refusals
 from waypost.admission.candidate import Admitted
@@ -16,7 +16,7 @@ from waypost.clock import HOUR, SECOND
 from waypost.ids import new_id
 from waypost.plugin import DeliveryUpdate, InvalidRecipient, OptedOut, Quote, QuoteLine
 from waypost.refusals import Refusal
-from waypost.store import gateways, organizations
+from waypost.store import gateways, ledger, organizations
 from waypost.store.database import StoreUnavailableError
 from world import PRICE, TO, OpenWorld, Partner, World
 
@@ -239,6 +239,30 @@ async def test_every_code_has_a_class_of_its_own() -> None:
     codes = [refusal.code for refusal in refusals.ALL_REFUSALS]
     assert len(set(codes)) == len(codes)
     assert all(refusal.__doc__ and 400 <= refusal.status < 600 for refusal in refusals.ALL_REFUSALS)
+
+
+async def test_an_organizations_entries_hold_its_holds(world: World) -> None:
+    """They are found through its messages, of which those that cost nothing must not take the place."""
+    partner, other = await world.partner(), await world.partner()
+    paid = (await world.accept(partner)).message.id
+    await world.accept(other)
+    for _ in range(6):
+        await world.accept(partner)
+
+    def make_free(conn: Connection) -> None:
+        conn.execute(text("DELETE FROM ledger_entry WHERE message_id <> :id"), {"id": paid})
+        conn.execute(text("UPDATE message SET held = 0 WHERE id <> :id"), {"id": paid})
+
+    await world.database.write(make_free)
+    found = await world.database.read(lambda conn: ledger.entries(conn, partner.org.id, 5))
+    assert [(entry.kind, entry.message_id) for entry in found] == [("hold", paid), ("top_up", None)]
+
+
+async def test_an_organizations_newest_entries_come_first(world: World) -> None:
+    partner = await world.partner()
+    sent = [(await world.accept(partner)).message.id for _ in range(4)]
+    found = await world.database.read(lambda conn: ledger.entries(conn, partner.org.id, 3))
+    assert [(entry.kind, entry.message_id) for entry in found] == [("hold", id_) for id_ in reversed(sent[1:])]
 
 
 # ---- idempotency

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import IntegrityError
 from standings import revoke, rows, suspend_app, suspend_org, without_foreign_keys
 from waypost import refusals
 from waypost.admission.admit import admit, admit_at_once
@@ -15,6 +16,7 @@ from waypost.admission.request import FallbackRequest, SendRequest
 from waypost.clock import HOUR, SECOND
 from waypost.refusals import Refusal
 from waypost.store import admissions, keys, ledger, migrate
+from waypost.store.database import StoreUnavailableError
 from world import PRICE, TO, Partner, World
 
 
@@ -185,12 +187,41 @@ async def test_more_rows_than_a_statement_takes_are_left_to_the_transaction(
 
 async def test_other_trouble_is_not_taken_for_a_refusal(world: World) -> None:
     """The same message twice breaks a constraint: that is a fault, and it is told as one."""
-    from sqlalchemy.exc import IntegrityError
-
     item = await candidate(world, await world.partner())
     assert await at_once(world, [item])
     with pytest.raises(IntegrityError):
         await at_once(world, [item])
+    assert await world.books_balance()
+
+
+async def test_a_text_of_the_partners_is_not_taken_for_a_refusal(world: World) -> None:
+    """PostgreSQL repeats the row that broke a constraint, whatever the partner wrote in it."""
+    item = await candidate(world, await world.partner())
+    row = list(item.rows[0])
+    row[admissions._COLUMNS.index("content")] = "about idempotency: not all of them can be admitted"
+    row[admissions._COLUMNS.index("currency")] = None
+    with pytest.raises(IntegrityError):
+        await world.database.write_alone(lambda conn: admissions.write(conn, [tuple(row)], [item.message.key_id], 0))
+    assert await world.books_balance()
+
+
+async def test_the_triggers_of_sqlite_are_there_together_or_not_at_all(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if world.database.url.startswith("postgresql"):
+        pytest.skip("PostgreSQL needs none")
+    partner = await world.partner()
+    for number in range(len(admissions._ADMISSION)):
+        broken = list(admissions._ADMISSION)
+        broken[number] = "SELECT no_such_function()"
+        await world.database.write(lambda conn: admissions.forget_sqlite(conn))
+        with monkeypatch.context() as patch:
+            patch.setattr(admissions, "_ADMISSION", broken)
+            with pytest.raises(StoreUnavailableError):
+                await at_once(world, [await candidate(world, partner)])
+        item = await candidate(world, partner)
+        assert await at_once(world, [item])
+        assert await world.message(item.message.id) == item.message
     assert await world.books_balance()
 
 

@@ -67,3 +67,14 @@ async def test_the_audit_finds_money_that_no_entry_explains(do: Do, acme: str, d
     found = await do("credit.audit")
     assert [row["organization"] for row in found["discrepancies"]] == ["Acme"]
     assert "ledger" in {item["code"] for item in (await do("doctor"))["findings"] if item["level"] == "error"}
+
+
+async def test_the_audit_finds_entries_of_nobody(do: Do, acme: str, database: Database) -> None:
+    entry = (
+        "INSERT INTO ledger_entry (org_id, id, kind, from_account, to_account, amount, at)"
+        " VALUES ('org_nobody', 'ent_1', 'top_up', 'funding', 'available', 1, 0)"
+    )
+    await database.write(lambda conn: conn.execute(text(entry)))
+    found = await do("credit.audit")
+    assert found["discrepancies"] == [{"organization": "(unknown)", "organization_id": "org_nobody"}]
+    assert "ledger" in {item["code"] for item in (await do("doctor"))["findings"] if item["level"] == "error"}

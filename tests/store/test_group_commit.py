@@ -177,3 +177,14 @@ async def test_a_batch_that_is_done_asks_for_more(database: Database) -> None:
     assert [future.result() for future in futures] == ["verdict 1", "verdict 7", "verdict 8"]
     assert lane.batches == [[1], [7, 8]]
     assert lane.commit.takes(0)
+
+
+async def test_who_is_told_of_a_batch_and_fails_takes_nobody_along(database: Database) -> None:
+    lane = Lane(database)
+
+    def fails(items: Sequence[int], verdicts: Sequence[str]) -> None:
+        raise ZeroDivisionError
+
+    lane.commit._committed = fails
+    assert await asyncio.gather(*(lane.commit.submit(n) for n in range(3))) == [f"verdict {n}" for n in range(3)]
+    assert await lane.commit.submit(9) == "verdict 9"

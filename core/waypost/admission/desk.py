@@ -33,6 +33,9 @@ from waypost.store.messages import Message
 #: What is remembered of keys saves digest look-ups only; their standing is read again where it counts.
 REMEMBERED = 10_000
 REMEMBER_FOR = 60 * SECOND
+#: How long a request may lie unread while others are being stored, in seconds. Reading it decides whether it is refused
+#: at once, for whatever reason, or may wait in the lane, where not everybody finds room.
+PATIENCE = 0.05
 #: A key longer than this is nobody's.
 LONGEST_KEY = 200
 
@@ -81,12 +84,16 @@ class Desk:
         #: Python 3.11 makes a system call of asking for it.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_due = False
+        self._later: asyncio.TimerHandle | None = None
         self._windowed_of = -1
         self._any_windowed = False
 
     async def drain(self) -> None:
         """Wait until everything submitted is decided."""
         await self._lane.drain()
+        while self._arrived:
+            self._take_in()
+            await self._lane.drain()
 
     # ---- who is calling
 
@@ -133,9 +140,12 @@ class Desk:
                 loop = self._loop = asyncio.get_running_loop()
             arrival = _Arrival(_digest(secret), read, loop.create_future())
             self._arrived.append(arrival)
-            if not self._is_due and self._lane.takes(len(self._arrived)):
-                self._is_due = True
-                loop.call_soon(self._take_in)
+            if not self._is_due:
+                if self._lane.takes(len(self._arrived)):
+                    self._is_due = True
+                    loop.call_soon(self._take_in)
+                elif self._later is None:
+                    self._later = loop.call_later(PATIENCE, self._take_in)
             verdict = await arrival.verdict
             if verdict is None:
                 return await self._accept(arrival)
@@ -161,6 +171,9 @@ class Desk:
         or would be refused, is left to `_accept` (None).
         """
         self._is_due = False
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         count = max(CROWD, len(self._arrived) // 2)
         arrived, self._arrived = self._arrived[:count], self._arrived[count:]
         self._prepare(arrived)

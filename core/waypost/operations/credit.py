@@ -149,7 +149,9 @@ async def audit(operator: Operator) -> dict[str, Any]:
         return {
             "organizations": len(names),
             "balanced": not wrong,
-            "discrepancies": [{"organization": names[org_id], "organization_id": org_id} for org_id in wrong],
+            "discrepancies": [
+                {"organization": names.get(org_id, "(unknown)"), "organization_id": org_id} for org_id in wrong
+            ],
         }
 
     return await operator.read(work)

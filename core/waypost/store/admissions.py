@@ -120,10 +120,17 @@ def write(conn: Connection, rows: Sequence[Row], key_ids: Iterable[str], at: int
         check = (orjson.dumps(keys).decode(), len(keys), at, as_json(sorted(wanted.items())))
         _put_into_admission(conn, check, rows)
     except IntegrityError as error:
-        if _REFUSED in str(error.orig) or "idempotency" in str(error.orig):
+        if _is_refusal(error):
             return False
         raise
     return True
+
+
+def _is_refusal(error: IntegrityError) -> bool:
+    """Whether it says that not all may be admitted, or that an idempotency key was used before."""
+    said = str(error.orig)  # not looked through: PostgreSQL repeats rows in it
+    table = getattr(error.orig, "table_name", None)
+    return table == "idempotency" or said == _REFUSED or said.startswith("UNIQUE constraint failed: idempotency.")
 
 
 def forget_sqlite(conn: Connection) -> None:
@@ -140,9 +147,21 @@ def _put_into_admission(conn: Connection, check: Row, rows: Sequence[Row]) -> No
     except OperationalError as error:
         if "no such table: admission" not in str(error.orig):
             raise
+        _create_admission(conn)
+        run(conn, _into_admission(size), values)
+
+
+def _create_admission(conn: Connection) -> None:
+    """Make the view with all its triggers, or nothing: with some of them it would take rows and not store them."""
+    run(conn, "SAVEPOINT admission")
+    try:
         for statement in _ADMISSION:
             run(conn, statement)
-        run(conn, _into_admission(size), values)
+    except BaseException:
+        run(conn, "ROLLBACK TO admission")
+        run(conn, "RELEASE admission")
+        raise
+    run(conn, "RELEASE admission")
 
 
 @lru_cache(maxsize=len(_SIZES))

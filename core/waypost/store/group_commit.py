@@ -12,10 +12,13 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection
 
+from waypost.log import logger
 from waypost.store.database import Database, StoreUnavailableError
 
 Item = TypeVar("Item")
 Verdict = TypeVar("Verdict")
+
+_LOG = logger()
 
 MAX_BATCH = 512
 #: More than these are better stored as two batches, one while the other is answered, than as one.
@@ -115,9 +118,11 @@ class GroupCommit(Generic[Item, Verdict]):
             assert task is not None
             del self._running[task]
             self._started = max(self._running.values(), default=0)
-            if self._refill is not None:
-                self._refill()
-            self.start()
+            try:
+                if self._refill is not None:
+                    self._refill()
+            finally:
+                self.start()
 
     async def _verdicts(self, items: Sequence[Item]) -> Sequence[Verdict]:
         if self._at_once is not None:
@@ -141,11 +146,22 @@ class GroupCommit(Generic[Item, Verdict]):
             await self._run(batch[:middle])
             await self._run(batch[middle:])
         else:
-            if self._committed is not None:
-                self._committed(items, verdicts)
             for (_, future), verdict in zip(batch, verdicts, strict=True):
                 if not future.done():
                     future.set_result(verdict)
+            if self._committed is not None:
+                self._tell(self._committed, items, verdicts)
+
+    @staticmethod
+    def _tell(
+        committed: Callable[[Sequence[Item], Sequence[Verdict]], None],
+        items: Sequence[Item],
+        verdicts: Sequence[Verdict],
+    ) -> None:
+        try:
+            committed(items, verdicts)
+        except Exception as error:  # noqa: BLE001 - they are stored; whoever waits for them has heard of it
+            _LOG.exception("lane.committed_failed", items=len(items), problem=type(error).__name__)
 
 
 def _fail(batch: Sequence[tuple[Any, asyncio.Future[Any]]], error: Exception) -> None:

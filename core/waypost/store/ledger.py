@@ -117,9 +117,11 @@ def set_credit_limit(conn: Connection, org_id: str, limit: int) -> None:
 
 _ENTRY = "SELECT " + ", ".join(f'l."{column}"' for column in _COLUMNS) + " FROM ledger_entry l"
 _OTHERS = text(f"{_ENTRY} WHERE l.org_id = :org AND l.kind <> 'hold' ORDER BY l.id DESC LIMIT :limit")
+#: The three kinds are named for SQLite, which else does not see that the index is of use.
 _HOLDS = text(
-    f"{_ENTRY} WHERE l.kind = 'hold' AND l.message_id IN ("
-    " SELECT id FROM message WHERE app_id = :app ORDER BY id DESC LIMIT :limit) ORDER BY l.id DESC LIMIT :limit"
+    f"{_ENTRY} WHERE l.kind IN ('hold', 'capture', 'release') AND l.kind = 'hold' AND l.message_id IN ("
+    " SELECT id FROM message WHERE app_id = :app AND held > 0 ORDER BY id DESC LIMIT :limit)"
+    " ORDER BY l.id DESC LIMIT :limit"
 )
 _OF_MESSAGE = text(
     f"{_ENTRY} WHERE l.message_id = :message AND l.kind IN ('hold', 'capture', 'release') UNION ALL"

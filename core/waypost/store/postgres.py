@@ -27,8 +27,9 @@ from waypost.store.driver import as_sqlalchemy
 
 T = TypeVar("T")
 
-#: Three of them become lone ones: for two batches of admissions, and for one of deliveries.
 POOL_SIZE = 12
+#: So many of them are kept for single statements: for two batches of admissions, and for one of deliveries.
+LONE = 3
 #: How old a connection may become, in seconds.
 RECYCLE = 1800
 RETRIES = 4
@@ -114,13 +115,19 @@ class PostgresDatabase:
             if error.connection_invalidated:
                 await lone.discard()
                 raise CommitUnknownError(CommitUnknownError.__doc__) from error
-            self._lone.append(lone)
+            await self._keep(lone)
             raise
         except BaseException:
             await lone.discard()
             raise
-        self._lone.append(lone)
+        await self._keep(lone)
         return result
+
+    async def _keep(self, lone: _Lone) -> None:
+        if len(self._lone) < LONE:
+            self._lone.append(lone)
+        else:
+            await lone.conn.close()  # back into the pool
 
     async def _lone_connection(self) -> _Lone:
         while self._lone:
