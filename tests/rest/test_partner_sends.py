@@ -162,7 +162,9 @@ async def test_a_wait_ends_with_the_verdict(run: RunDeployment, slow: Slow) -> N
 async def test_an_odd_preference_is_ignored(gateway: Deployment, partner: Partner) -> None:
     for odd in ("await=0", "wait", "wait=", "wait=-1", "wait=1.5", "wait=\u0663", "respond-asynchronously", ",;,", ""):
         took, status, applied = await _timed(gateway, partner, Prefer=odd)
-        assert (status, applied) == ("SENT", None), odd
+        # The receipt may come before the answer is made, which then tells of it.
+        assert status in ("SENT", "DELIVERED"), odd
+        assert applied is None
         assert took < 20
 
 
