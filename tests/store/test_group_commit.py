@@ -188,3 +188,18 @@ async def test_who_is_told_of_a_batch_and_fails_takes_nobody_along(database: Dat
     lane.commit._committed = fails
     assert await asyncio.gather(*(lane.commit.submit(n) for n in range(3))) == [f"verdict {n}" for n in range(3)]
     assert await lane.commit.submit(9) == "verdict 9"
+
+
+async def test_a_refill_that_fails_leaves_nobody_waiting(database: Database) -> None:
+    asked = []
+
+    def refill() -> None:
+        asked.append(len(lane.batches))
+        if len(asked) == 1:
+            raise ZeroDivisionError
+
+    lane = Lane(database, refill=refill, max_batch=1)
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: None)
+    assert await asyncio.gather(*(lane.commit.submit(n) for n in range(3))) == [f"verdict {n}" for n in range(3)]
+    await lane.commit.drain()
+    assert asked == [1, 2, 3]

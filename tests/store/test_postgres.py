@@ -12,7 +12,7 @@ from waypost.clock import SECOND, SystemClock
 from waypost.store import admissions, bulk, events, gateways, keys, ledger, messages, migrate, steps
 from waypost.store.database import CommitUnknownError, StoreUnavailableError, open_database
 from waypost.store.driver import run
-from waypost.store.postgres import POOL_SIZE, PostgresDatabase
+from waypost.store.postgres import LONE, POOL_SIZE, PostgresDatabase
 
 pytestmark = pytest.mark.postgres
 
@@ -149,6 +149,14 @@ async def test_a_single_statement_that_is_given_up_leaves_no_connection_amid_it(
 def _queries(conn: Connection) -> list[tuple[str]]:
     rows = run(conn, "SELECT query FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid()")
     return [(row[0],) for row in rows]
+
+
+async def test_only_a_few_connections_are_kept(postgres: PostgresDatabase) -> None:
+    """However many statements ran at a time, the pool has room for everybody else afterwards."""
+    await asyncio.gather(*(postgres.write_alone(backend) for _ in range(POOL_SIZE)))
+    assert len(postgres._lone) == LONE
+    others = await asyncio.gather(*(postgres.read(backend) for _ in range(POOL_SIZE - LONE)))
+    assert len(others) == POOL_SIZE - LONE
 
 
 async def test_an_old_connection_is_replaced(postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
