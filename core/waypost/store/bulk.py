@@ -69,7 +69,7 @@ def write_together(conn: Connection, insertions: Sequence[Insertion], updates: S
     updated = [item for item in updates if item.rows]
     if not is_postgres(conn):
         for insertion in inserted:
-            run(conn, lite_insert(insertion.table, insertion.columns), (as_json(insertion.rows),))
+            run(conn, _lite_insert(insertion.table, insertion.columns), (as_json(insertion.rows),))
         for update in updated:
             run(conn, _lite_update(update.table, update.where, update.values), (as_json(update.rows),))
     elif inserted or updated:
@@ -125,21 +125,21 @@ def _pg_value(table: Table, column: str, number: int) -> str:
     return f"(r ->> {number})::boolean" if isinstance(kind, Boolean) else f"r ->> {number}"
 
 
-def pg_rows(table: Table, columns: tuple[str, ...], parameter: int) -> str:
+def _pg_rows(table: Table, columns: tuple[str, ...], parameter: int) -> str:
     """SQL for PostgreSQL that reads rows of these columns out of a parameter of JSON, as v0, v1 …"""
     values = ", ".join(f"{_pg_value(table, column, number)} AS v{number}" for number, column in enumerate(columns))
     return f"SELECT {values} FROM jsonb_array_elements(${parameter}::text::jsonb) AS r"
 
 
-def pg_insert(table: Table, columns: tuple[str, ...], parameter: int) -> str:
-    """SQL for PostgreSQL that inserts rows out of a parameter of JSON; a `WHERE` may follow."""
-    return f"INSERT INTO {table.name} ({_named(columns)}) {pg_rows(table, columns, parameter)}"
+def _pg_insert(table: Table, columns: tuple[str, ...], parameter: int) -> str:
+    """SQL for PostgreSQL that inserts rows out of a parameter of JSON."""
+    return f"INSERT INTO {table.name} ({_named(columns)}) {_pg_rows(table, columns, parameter)}"
 
 
 @lru_cache(maxsize=64)
 def _pg_new(table: Table, columns: tuple[str, ...]) -> str:
     key = _named(column.name for column in table.primary_key)
-    return f"{pg_insert(table, columns, 1)} ON CONFLICT DO NOTHING RETURNING {key}"
+    return f"{_pg_insert(table, columns, 1)} ON CONFLICT DO NOTHING RETURNING {key}"
 
 
 @lru_cache(maxsize=256)
@@ -147,7 +147,7 @@ def _pg_together(
     inserts: tuple[tuple[Table, tuple[str, ...]], ...],
     updates: tuple[tuple[Table, tuple[str, ...], tuple[str, ...]], ...],
 ) -> str:
-    parts = [pg_insert(*insert, number) for number, insert in enumerate(inserts, 1)]
+    parts = [_pg_insert(*insert, number) for number, insert in enumerate(inserts, 1)]
     parts += [_pg_update(*update, len(inserts) + 1 + 2 * number) for number, update in enumerate(updates)]
     *others, last = parts
     with_clause = ", ".join(f"i{number} AS ({part})" for number, part in enumerate(others))
@@ -160,7 +160,7 @@ def _pg_update(table: Table, where: tuple[str, ...], values: tuple[str, ...], pa
     sets = ", ".join(f'"{column}" = v.v{number}' for number, column in enumerate(values, len(where)))
     fence = " AND ".join(f't."{column}" = v.v{number}' for number, column in enumerate(where))
     return (
-        f"UPDATE {table.name} AS t SET {sets} FROM ({pg_rows(table, (*where, *values), parameter)}) AS v"
+        f"UPDATE {table.name} AS t SET {sets} FROM ({_pg_rows(table, (*where, *values), parameter)}) AS v"
         f' WHERE t."{where[0]}" = ANY(${parameter + 1}::text[]) AND {fence}'
     )
 
@@ -174,24 +174,24 @@ def _named(columns: Iterable[str]) -> str:
 
 
 @lru_cache(maxsize=64)
-def lite_insert(table: Table, columns: tuple[str, ...], source: str = "?1", verb: str = "INSERT") -> str:
+def _lite_insert(table: Table, columns: tuple[str, ...], verb: str = "INSERT") -> str:
     """SQL for SQLite that inserts rows out of JSON."""
-    return f"{verb} INTO {table.name} ({_named(columns)}) {_lite_rows(len(columns), source)}"
+    return f"{verb} INTO {table.name} ({_named(columns)}) {_lite_rows(len(columns))}"
 
 
-def _lite_rows(columns: int, source: str) -> str:
+def _lite_rows(columns: int) -> str:
     values = ", ".join(f"value ->> {number} AS v{number}" for number in range(columns))
-    return f"SELECT {values} FROM json_each({source})"
+    return f"SELECT {values} FROM json_each(?1)"
 
 
 @lru_cache(maxsize=64)
 def _lite_new(table: Table, columns: tuple[str, ...]) -> str:
     key = _named(column.name for column in table.primary_key)
-    return f"{lite_insert(table, columns, verb='INSERT OR IGNORE')} RETURNING {key}"
+    return f"{_lite_insert(table, columns, verb='INSERT OR IGNORE')} RETURNING {key}"
 
 
 @lru_cache(maxsize=256)
 def _lite_update(table: Table, where: tuple[str, ...], values: tuple[str, ...]) -> str:
     sets = ", ".join(f'"{column}" = v.v{number}' for number, column in enumerate(values, len(where)))
     fence = " AND ".join(f't."{column}" = v.v{number}' for number, column in enumerate(where))
-    return f"UPDATE {table.name} AS t SET {sets} FROM ({_lite_rows(len(where) + len(values), '?1')}) AS v WHERE {fence}"
+    return f"UPDATE {table.name} AS t SET {sets} FROM ({_lite_rows(len(where) + len(values))}) AS v WHERE {fence}"
