@@ -11,7 +11,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -135,12 +135,7 @@ class PostgresDatabase:
             if not lone.driver.is_closed() and time.monotonic() - lone.since < RECYCLE:
                 return lone
             await lone.discard()
-        while True:
-            conn = await self._engine.connect()
-            lone = _Lone(conn, await _driver(conn), time.monotonic())
-            if not lone.driver.is_closed():
-                return lone
-            await lone.discard()
+        return _Lone(*await self._connect(), time.monotonic())
 
     async def _write(self, work: Work[T]) -> T:
         async with self._begun("BEGIN") as (conn, driver):
@@ -170,8 +165,8 @@ class PostgresDatabase:
     @asynccontextmanager
     async def _begun(self, begin: str) -> AsyncIterator[tuple[AsyncConnection, Any]]:
         """A connection with a transaction begun, which is rolled back if what is done with it fails."""
-        async with self._connected() as conn:
-            driver = await _driver(conn)
+        conn, driver = await self._connect()
+        async with aclosing(conn):
             try:
                 await driver.execute(begin)
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
@@ -183,16 +178,19 @@ class PostgresDatabase:
                 await _rollback(conn, driver)
                 raise
 
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+    async def _connect(self) -> tuple[AsyncConnection, Any]:
         """A connection that is not known to be closed, as all in the pool are once the server was started again."""
         while True:
-            async with self._engine.connect() as conn:
-                if (await _driver(conn)).is_closed():
-                    await conn.invalidate()
-                    continue
-                yield conn
-                return
+            conn = await self._engine.connect()
+            try:
+                driver = (await conn.get_raw_connection()).driver_connection
+                if not driver.is_closed():  # type: ignore[union-attr]
+                    return conn, driver
+                await conn.invalidate()
+            except BaseException:
+                await conn.close()
+                raise
+            await conn.close()
 
     async def sync_clock(self) -> None:
         """Let our clock follow the server's."""
@@ -203,10 +201,6 @@ class PostgresDatabase:
         while self._lone:
             await self._lone.pop().discard()
         await self._engine.dispose()
-
-
-async def _driver(conn: AsyncConnection) -> Any:
-    return (await conn.get_raw_connection()).driver_connection
 
 
 async def _rollback(conn: AsyncConnection, driver: Any) -> None:
