@@ -199,6 +199,8 @@ class SqliteDatabase:
                     for job in jobs:
                         self._attempt(conn, job, alone=alone)
         except BaseException as error:  # noqa: BLE001 - every job hears of it, whatever it is
+            if _in_transaction(conn):  # what one statement left open would be in everybody's way
+                conn.connection.driver_connection.rollback()  # type: ignore[union-attr]
             failure = _unavailable(error)
             for job in jobs:
                 job.error = job.error or failure
