@@ -205,11 +205,10 @@ async def test_a_text_of_the_partners_is_not_taken_for_a_refusal(world: World) -
     assert await world.books_balance()
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 async def test_the_triggers_of_sqlite_are_there_together_or_not_at_all(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if world.database.url.startswith("postgresql"):
-        pytest.skip("PostgreSQL needs none")
     partner = await world.partner()
     for number in range(len(admissions._ADMISSION)):
         broken = list(admissions._ADMISSION)
