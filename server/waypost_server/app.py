@@ -12,6 +12,7 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 from waypost.node import Node
 
+from waypost_server.rest.answer import Answer
 from waypost_server.rest.bodies import REQUEST_ID, request_id
 from waypost_server.rest.health import Health
 from waypost_server.rest.openapi import OpenApi
@@ -49,7 +50,7 @@ def build_server(node: Node, **options: Any) -> web.Server:
     return web.Server(router.handle, request_factory=request, access_log=None, **options)
 
 
-def _nothing_here(request: web.Request, allowed: list[str]) -> web.Response:
+def _nothing_here(request: web.Request, allowed: list[str]) -> Answer:
     """Answer for a path or a method that nobody serves, in the envelope of the API it belongs to."""
     status, code = (405, "METHOD_NOT_ALLOWED") if allowed else (404, "NOT_FOUND")
     sentence = "This path does not take this method." if allowed else "There is nothing at this path."

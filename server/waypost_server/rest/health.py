@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from aiohttp import web
+from aiohttp.hdrs import CONTENT_TYPE
 from waypost.node import Node
 from waypost.store import steps
 from waypost.store.database import StoreUnavailableError
 
+from waypost_server.rest.answer import Answer
 from waypost_server.rest.replies import reply
 from waypost_server.rest.router import Route, reading
 
@@ -27,11 +29,11 @@ class Health:
             *reading("/metrics", self.metrics),
         ]
 
-    async def alive(self, _: web.Request) -> web.Response:
+    async def alive(self, _: web.Request) -> Answer:
         """The process answers."""
         return reply({"status": "ok"})
 
-    async def ready(self, _: web.Request) -> web.Response:
+    async def ready(self, _: web.Request) -> Answer:
         """The node takes work: started, not draining, and the database answers. Plugins are listed with reasons."""
         node = self._node
         body: dict[str, Any] = {
@@ -54,7 +56,7 @@ class Health:
             body["store"] = str(error)
         return reply(body, 200 if body["status"] == "ready" else 503)
 
-    async def metrics(self, _: web.Request) -> web.Response:
+    async def metrics(self, _: web.Request) -> Answer:
         """Prometheus metrics."""
         node = self._node
         for gateway_id, lane in node.outbox.lanes.items():
@@ -68,6 +70,4 @@ class Health:
             lengths = {}
         for gateway_id in node.directory.gateways:
             node.metrics.queued.labels(gateway_id).set(lengths.get(gateway_id, 0))
-        response = web.Response(body=node.metrics.exposition())
-        response.headers["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8"
-        return response
+        return Answer(node.metrics.exposition(), headers={CONTENT_TYPE: "text/plain; version=0.0.4; charset=utf-8"})

@@ -7,11 +7,13 @@ from typing import Any
 
 import orjson
 from aiohttp import web
+from aiohttp.hdrs import CONTENT_TYPE
 from waypost import __version__
 from waypost.node import Node
 from waypost.refusals import ALL_REFUSALS, Refusal
 
 from waypost_server.rest import schemas
+from waypost_server.rest.answer import Answer
 from waypost_server.rest.router import Route, reading
 from waypost_server.rest.schemas import Schema, envelope, ref
 
@@ -30,11 +32,11 @@ class OpenApi:
         """Its one route."""
         return reading("/openapi.json", self.show)
 
-    async def show(self, _: web.Request) -> web.Response:
+    async def show(self, _: web.Request) -> Answer:
         """The document; no key is needed, since it holds nothing of anybody's."""
         if self._document is None:
             self._document = orjson.dumps(document(self._node), option=orjson.OPT_INDENT_2)
-        return web.Response(body=self._document, content_type="application/json")
+        return Answer(self._document, headers={CONTENT_TYPE: "application/json"})
 
 
 def document(node: Node) -> dict[str, Any]:

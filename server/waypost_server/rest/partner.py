@@ -23,6 +23,7 @@ from waypost.store.messages import Filter, Message
 from waypost.verdicts import PENDING
 
 from waypost_server.rest import replies
+from waypost_server.rest.answer import Answer
 from waypost_server.rest.bodies import REQUEST_ID, idempotency_key, json_object, read_body, request_id
 from waypost_server.rest.partner_request import read_partner_request
 from waypost_server.rest.preferences import waiting
@@ -61,7 +62,7 @@ class PartnerApi:
         ]
 
     def _guarded(self, handler: Handler) -> Handler:
-        async def guarded(request: web.Request, **matched: str) -> web.Response:
+        async def guarded(request: web.Request, **matched: str) -> Answer:
             try:
                 answer = await handler(request, **matched)
                 answer.headers.setdefault("X-Request-Id", request_id(request))
@@ -79,7 +80,7 @@ class PartnerApi:
 
     # ---- sending
 
-    async def send(self, request: web.Request) -> web.Response:
+    async def send(self, request: web.Request) -> Answer:
         """Accept a message, wait for the provider's verdict as long as was asked, and tell how far it is."""
         node = self._node
         shown = request_id(request)
@@ -113,7 +114,7 @@ class PartnerApi:
 
     # ---- reading
 
-    async def show(self, request: web.Request, message_id: str) -> web.Response:
+    async def show(self, request: web.Request, message_id: str) -> Answer:
         """One message of the caller's own, with its timeline."""
         caller = await self._caller(request)
         if not is_id("msg", message_id):
@@ -125,7 +126,7 @@ class PartnerApi:
         data["timeline"] = [_told(item) for item in found[1]]
         return replies.partner_success(data)
 
-    async def list(self, request: web.Request) -> web.Response:
+    async def list(self, request: web.Request) -> Answer:
         """A page of the caller's messages, newest first."""
         caller = await self._caller(request)
         page, limit = _pagination(request)
@@ -139,7 +140,7 @@ class PartnerApi:
             }
         )
 
-    async def balance(self, request: web.Request) -> web.Response:
+    async def balance(self, request: web.Request) -> Answer:
         """The organization's money: `available` may be spent, `held` is set aside for messages under way."""
         caller = await self._caller(request)
         found = await self._node.read(lambda conn: ledger.balance_of(conn, caller.org_id))

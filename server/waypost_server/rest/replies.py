@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from aiohttp import web
 from aiohttp.hdrs import CONTENT_TYPE
 from waypost.clock import iso
 from waypost.money import format_amount
 from waypost.refusals import Refusal
 from waypost.store.messages import Message
 
+from waypost_server.rest.answer import Answer
 from waypost_server.rest.bodies import REQUEST_ID
 
 #: What the `message` of a partner answer says at each status.
@@ -44,12 +44,12 @@ def amount(micros: int) -> orjson.Fragment:
     return orjson.Fragment(format_amount(micros).encode())
 
 
-def reply(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+def reply(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
     """A JSON answer."""
     sent: dict[str, str] = {CONTENT_TYPE: "application/json"}
     if headers:
         sent |= headers
-    return web.Response(body=orjson.dumps(value), status=status, headers=sent)
+    return Answer(orjson.dumps(value), status, sent)
 
 
 def told(status: str) -> str:
@@ -57,7 +57,7 @@ def told(status: str) -> str:
     return _TOLD.get(status, f"Message is {status}.")
 
 
-def partner_success(data: Any, message: str | None = None, headers: dict[str, str] | None = None) -> web.Response:
+def partner_success(data: Any, message: str | None = None, headers: dict[str, str] | None = None) -> Answer:
     """The partner API's success envelope."""
     envelope: dict[str, Any] = {"success": True, "data": data}
     if message is not None:
@@ -65,13 +65,13 @@ def partner_success(data: Any, message: str | None = None, headers: dict[str, st
     return reply(envelope, headers=headers)
 
 
-def partner_error(refusal: Refusal, request_id: str) -> web.Response:
+def partner_error(refusal: Refusal, request_id: str) -> Answer:
     """The partner API's error envelope."""
     body = {"success": False, "error": refusal.detail, "code": refusal.code}
     return reply(body, refusal.status, _error_headers(refusal, request_id))
 
 
-def token_error(refusal: Refusal, request_id: str) -> web.Response:
+def token_error(refusal: Refusal, request_id: str) -> Answer:
     """The token API's error body."""
     name, status = _TOKEN_ERRORS.get(refusal.code, (refusal.code.lower(), refusal.status))
     return reply({"error": name, "message": refusal.detail}, status, _error_headers(refusal, request_id))

@@ -12,8 +12,10 @@ from typing import cast
 
 from aiohttp import web
 
+from waypost_server.rest.answer import Answer
+
 #: Takes the request, and by name what the path's pattern matched.
-Handler = Callable[..., Awaitable[web.Response]]
+Handler = Callable[..., Awaitable[Answer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ def reading(path: str, handler: Handler) -> list[Route]:
 class Router:
     """Hands requests to the routes' handlers; `otherwise` answers where there is none, with the methods there are."""
 
-    def __init__(self, routes: Iterable[Route], otherwise: Callable[[web.Request, list[str]], web.Response]) -> None:
+    def __init__(self, routes: Iterable[Route], otherwise: Callable[[web.Request, list[str]], Answer]) -> None:
         self._dispatcher = web.UrlDispatcher()
         self._fixed: dict[tuple[str, str], Handler] = {}
         self._otherwise = otherwise

@@ -14,6 +14,7 @@ from waypost.refusals import Refusal, Unavailable, ValidationFailed
 from waypost.store.database import StoreUnavailableError
 
 from waypost_server.rest import replies
+from waypost_server.rest.answer import Answer
 from waypost_server.rest.bodies import REQUEST_ID, idempotency_key, json_object, read_body, request_id
 from waypost_server.rest.router import Route
 from waypost_server.rest.token_request import read_token_request
@@ -49,11 +50,11 @@ class TokenApi:
             Route("POST", r"/api/send-{channel:[A-Za-z0-9_-]{1,32}}.php", self.send_anywhere),
         ]
 
-    async def send_anywhere(self, request: web.Request, channel: str) -> web.Response:
+    async def send_anywhere(self, request: web.Request, channel: str) -> Answer:
         """Answer for a channel however its name is written."""
         return await self.send(channel.upper().replace("-", "_"), request)
 
-    async def send(self, endpoint: str, request: web.Request) -> web.Response:
+    async def send(self, endpoint: str, request: web.Request) -> Answer:
         """Accept a message and answer at once with its id and status."""
         shown = request_id(request)
         try:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.hdrs import CONTENT_TYPE
 from waypost.log import logger
 from waypost.node import Node
 from waypost.plugin.types import WebhookReply, WebhookRequest
 from waypost.refusals import InvalidRequest, PayloadTooLarge
 from waypost.store.database import StoreUnavailableError
 
+from waypost_server.rest.answer import Answer
 from waypost_server.rest.bodies import read_body
 from waypost_server.rest.router import Handler, Route
 
@@ -36,19 +38,19 @@ class Webhooks:
         }
         return [Route(method, path, handler) for path, handler in paths.items() for method in ("GET", "POST")]
 
-    async def of_gateway(self, request: web.Request, plugin: str, gateway: str) -> web.Response:
+    async def of_gateway(self, request: web.Request, plugin: str, gateway: str) -> Answer:
         """The URL of one gateway."""
         return await self._receive(request, plugin=plugin, gateway=gateway)
 
-    async def of_plugin(self, request: web.Request, plugin: str) -> web.Response:
+    async def of_plugin(self, request: web.Request, plugin: str) -> Answer:
         """The URL that a plugin's gateways share."""
         return await self._receive(request, plugin=plugin)
 
-    async def of_anyone(self, request: web.Request) -> web.Response:
+    async def of_anyone(self, request: web.Request) -> Answer:
         """One URL for WhatsApp messages, email events and SMS statuses: plugins recognise what is theirs."""
         return await self._receive(request)
 
-    async def of_messenger(self, request: web.Request) -> web.Response:
+    async def of_messenger(self, request: web.Request) -> Answer:
         """One URL for Messenger and Instagram."""
         among = [plugin.id for plugin in self._node.plugins.values() if plugin.info.channel in _MESSENGER_CHANNELS]
         return await self._receive(request, among=among)
@@ -59,7 +61,7 @@ class Webhooks:
         plugin: str | None = None,
         gateway: str | None = None,
         among: list[str] | None = None,
-    ) -> web.Response:
+    ) -> Answer:
         try:
             body = await read_body(request, self._node.config.max_webhook_body)
             given = WebhookRequest(
@@ -79,10 +81,7 @@ class Webhooks:
         except Exception as error:  # noqa: BLE001 - the last resort: told to the log, not to the caller
             _LOG.exception("webhook.failed", plugin=plugin, problem=type(error).__name__)
             answer = WebhookReply(500, b"error")
-        response = web.Response(status=answer.status, body=answer.body)
-        if answer.body:
-            response.headers["Content-Type"] = answer.content_type
-        return response
+        return Answer(answer.body, answer.status, {CONTENT_TYPE: answer.content_type} if answer.body else None)
 
     def _public_url(self, request: web.Request) -> str:
         """The URL as the provider called it: our configured public base, and the path and query to the letter."""
