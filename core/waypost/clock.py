@@ -62,7 +62,8 @@ def to_datetime(micros: int) -> datetime:
 
 def from_datetime(moment: datetime) -> int:
     """An aware datetime as microseconds."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * SECOND + since.microseconds
 
 
 def iso(micros: int) -> str:

@@ -82,7 +82,7 @@ def move(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settlement:
     """What closing (or correcting) a step's money moves."""
 

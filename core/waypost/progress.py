@@ -17,9 +17,18 @@ from waypost import credit
 from waypost.credit import Move
 from waypost.lifecycle.evidence import Evidence, Kind, core_key
 from waypost.lifecycle.settlement import charge, is_settled
-from waypost.lifecycle.status import NEGATIVE_ENDS, Status, StepStatus, message_status, reached, step_status
+from waypost.lifecycle.status import (
+    NEGATIVE_ENDS,
+    Status,
+    StepStatus,
+    message_status,
+    reached,
+    receipted,
+    step_status,
+)
 from waypost.plugin.types import LastReceipt
 from waypost.store import events, ledger, messages, steps
+from waypost.store.bulk import Insertion
 from waypost.store.messages import Outcome
 from waypost.store.steps import Choice, Step, load_choices
 
@@ -36,7 +45,7 @@ class Retry:
     tries: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Report:
     """Evidence, with what the reporter wants done about it and what it learned beside it."""
 
@@ -82,6 +91,8 @@ class _Case:
     stored: list[tuple[Any, ...]] = field(default_factory=list)
     #: What the evidence came to when there was so much of it; evidence is only ever added.
     folded: dict[int, tuple[int, StepStatus]] = field(default_factory=dict)
+    #: What was reported of it, by key.
+    news: dict[str, Evidence] = field(default_factory=dict)
 
     def status_of(self, step: Step) -> StepStatus:
         known = self.folded.get(step.step_no)
@@ -93,49 +104,92 @@ class _Case:
 
 
 def report(
-    conn: Connection, reports: Sequence[Report], rules: Rules, now: int, *, touch: Iterable[str] = ()
+    conn: Connection,
+    reports: Sequence[Report],
+    rules: Rules,
+    now: int,
+    *,
+    touch: Iterable[str] = (),
+    beside: Sequence[Insertion] = (),
 ) -> list[Change]:
     """Store the evidence that is new and let everything follow from it. Unknown messages are passed over.
 
-    `touch` names messages to be looked at even without new evidence, because time has passed.
+    `touch` names messages to be looked at even without new evidence, because time has passed; `beside` is what is to be
+    stored with it in any case.
     """
-    ids = {item.evidence.message_id for item in reports} | set(touch)
-    locked = messages.lock_many(conn, ids)
+    touched = set(touch)
+    locked = messages.lock_many(conn, {item.evidence.message_id for item in reports} | touched)
     known = [item for item in reports if item.evidence.message_id in locked]
-    new = events.add_new(conn, [item.evidence for item in known])
+    told: dict[str, list[Report]] = {message_id: [] for message_id in sorted(touched & locked.keys())}
+    for item in known:
+        told.setdefault(item.evidence.message_id, []).append(item)
+    stored = steps.of_messages(conn, told) if told else {}
+    cases = [_case(locked[message_id], stored[message_id], about) for message_id, about in told.items()]
+    unclear = [case for case in cases if case.message.id in touched or not _receipted(case)]
+    history = events.of_messages(conn, [case.message.id for case in unclear]) if unclear else {}
+    for case in unclear:
+        _recall(case, history.get(case.message.id, []))
     refs = [
         (item.evidence.gateway_id or "", provider_id, _ref(item.evidence))
         for item in known
         for provider_id in item.provider_ids
     ]
-    events.add_refs(conn, refs)
-    touched = {message_id for message_id, _ in new} | (set(touch) & locked.keys())
-    if not touched:
-        return []
-    stored_steps = steps.of_messages(conn, touched)
-    stored_events = events.of_messages(conn, touched)
-    retries: dict[str, dict[tuple[int, int], Retry]] = {}
-    for item in known:
-        if item.retry is not None and (item.evidence.message_id, item.evidence.key) in new:
-            key = (item.evidence.step_no, item.evidence.attempt)
-            retries.setdefault(item.evidence.message_id, {})[key] = item.retry
-    cases = []
-    for message_id in sorted(touched):
-        message = locked[message_id]
-        cases.append(
-            _Case(
-                message,
-                stored_steps[message_id],
-                stored_events[message_id],
-                retries.get(message_id, {}),
-                Change(message_id, message.app_id, message.status, message.status),
-                stored=[steps.changing(step) for step in stored_steps[message_id]],
-            )
-        )
-    return _work(conn, cases, rules, now)
+    beside = [
+        *beside,
+        events.insertion([item.evidence for item in known], if_new=True),
+        events.refs_insertion(refs),
+    ]
+    return _work(conn, [case for case in cases if case.news or case.message.id in touched], rules, now, beside)
 
 
-def _work(conn: Connection, cases: Sequence[_Case], rules: Rules, now: int) -> list[Change]:
+def _case(message: Outcome, stored: list[Step], told: Sequence[Report]) -> _Case:
+    return _Case(
+        message,
+        stored,
+        [],
+        {(item.evidence.step_no, item.evidence.attempt): item.retry for item in told if item.retry is not None},
+        Change(message.id, message.app_id, message.status, message.status),
+        stored=[steps.changing(step) for step in stored],
+        news={item.evidence.key: item.evidence for item in told},
+    )
+
+
+def _receipted(case: _Case) -> bool:
+    """Whether the step's status after the news is clear without a look at its history; then it is noted.
+
+    Nearly every receipt is of this kind: another proof for the one attempt of a message's one step.
+    """
+    if len(case.steps) != 1 or case.message.contradictory or case.message.possible_duplicate:
+        return False
+    step, news = case.steps[0], case.news.values()
+    if step.attempt != 1 or any(item.step_no != step.step_no or item.attempt != 1 for item in news):
+        return False
+    if step.status == "SENT" and step.settled_at is not None:
+        return False  # it had ended otherwise, or its window has closed
+    status = receipted(step.status, [item.kind for item in news])
+    if status is None:
+        return False
+    if status == step.status:
+        case.news = {}  # stored if it is new, and nothing follows from it
+    else:
+        decisive = min((item for item in news if item.kind == status.lower()), key=lambda item: item.key)
+        case.evidence = list(news)
+        case.folded[step.step_no] = len(case.evidence), StepStatus(status, decisive)
+    return True
+
+
+def _recall(case: _Case, history: list[Evidence]) -> None:
+    """Put what is really new of the news beside what is known of the message."""
+    keys = {item.key for item in history}
+    case.news = {key: item for key, item in case.news.items() if key not in keys}
+    retried = {(item.step_no, item.attempt) for item in case.news.values()}
+    case.retries = {attempt: retry for attempt, retry in case.retries.items() if attempt in retried}
+    case.evidence = [*history, *case.news.values()]
+
+
+def _work(
+    conn: Connection, cases: Sequence[_Case], rules: Rules, now: int, beside: Sequence[Insertion]
+) -> list[Change]:
     added: list[Evidence] = []
     for case in cases:
         # Starting or canceling a fallback adds evidence, which may start or cancel the next one.
@@ -163,7 +217,7 @@ def _work(conn: Connection, cases: Sequence[_Case], rules: Rules, now: int) -> l
         conn,
         moves,
         balances,
-        beside=[events.insertion(added)],
+        beside=[*beside, events.insertion(added)],
         updates=[steps.saving(changed), messages.saving(saved, now)],
     )
     return [case.change for case in cases]

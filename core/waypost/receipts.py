@@ -30,7 +30,7 @@ WATERMARKS_FEATURE = "watermarks"
 FIRST_PARKED = (0, "", "")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PlacedUpdate:
     """A delivery update with the gateways that its sender has proved to speak for, the likeliest first."""
 

@@ -15,8 +15,9 @@ from waypost.admission.intake import Intake
 from waypost.admission.request import FallbackRequest, SendRequest
 from waypost.clock import HOUR, SECOND
 from waypost.refusals import Refusal
-from waypost.store import admissions, keys, ledger, migrate
+from waypost.store import admissions, keys, ledger, migrate, views
 from waypost.store.database import StoreUnavailableError
+from waypost.store.views import View
 from world import PRICE, TO, Partner, World
 
 
@@ -210,12 +211,12 @@ async def test_the_triggers_of_sqlite_are_there_together_or_not_at_all(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     partner = await world.partner()
-    for number in range(len(admissions._ADMISSION)):
-        broken = list(admissions._ADMISSION)
-        broken[number] = "SELECT no_such_function()"
-        await world.database.write(lambda conn: admissions.forget_sqlite(conn))
+    for number in range(len(admissions._ADMISSION.made_by)):
+        made_by = list(admissions._ADMISSION.made_by)
+        made_by[number] = "SELECT no_such_function()"
+        await world.database.write(lambda conn: views.forget(conn))
         with monkeypatch.context() as patch:
-            patch.setattr(admissions, "_ADMISSION", broken)
+            patch.setattr(admissions, "_ADMISSION", View("admission", tuple(made_by)))
             with pytest.raises(StoreUnavailableError):
                 await at_once(world, [await candidate(world, partner)])
         item = await candidate(world, partner)

@@ -6,6 +6,7 @@ import pytest
 from waypost.plugin import WebhookRequest
 from waypost.receipts import FIRST_PARKED
 from waypost.store import deliveries, events, inbound
+from waypost.store.bulk import write_together
 from waypost.store.database import Database
 from waypost.store.deliveries import Delivery
 from waypost.store.events import AttemptRef, Parked
@@ -72,8 +73,9 @@ async def test_states(database: Database) -> None:
 
 async def test_the_first_to_use_a_provider_id_keeps_it(database: Database) -> None:
     one, two = AttemptRef("msg_1", 1, 1), AttemptRef("msg_2", 1, 3)
-    await database.write(lambda conn: events.add_refs(conn, [("gw_1", "p", one), ("gw_2", "p", two)]))
-    await database.write(lambda conn: events.add_refs(conn, [("gw_1", "p", two)]))
+    for known_as in [("gw_1", "p", one), ("gw_2", "p", two)], [("gw_1", "p", two)]:
+        rows = events.refs_insertion(known_as)
+        await database.write(lambda conn, rows=rows: write_together(conn, [rows]))  # type: ignore[misc]
     wanted = {("gw_1", "p"), ("gw_2", "p"), ("gw_1", "q"), ("gw_3", "p")}
     found = await database.read(lambda conn: events.refs(conn, wanted))
     assert found == {("gw_1", "p"): one, ("gw_2", "p"): two}

@@ -39,6 +39,11 @@ async def _outcome(work: Awaitable[Any]) -> tuple[Any, BaseException | None]:
         return None, error
 
 
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
 class Deadlines:
     """Runs one plugin's I/O hooks, each within its deadline."""
 
@@ -57,19 +62,29 @@ class Deadlines:
 
         Raises what the hook raises, `OverdueError` or `CanceledItselfError`.
         """
-        task = asyncio.get_running_loop().create_task(_outcome(work))
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(_outcome(work))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        overdue = False
+        # `asyncio.wait` would do the same at twice the price, and signatures are checked here.
+        over = loop.create_future()
+        timer = loop.call_later(seconds, _resolve, over)
+
+        def ended(done: asyncio.Task[Any]) -> None:
+            self._tasks.discard(done)
+            _resolve(over)
+
+        task.add_done_callback(ended)
         try:
-            if not (await asyncio.wait((task,), timeout=seconds))[0]:
-                overdue = True
-                await self._end(task, hook)
+            await over
         except asyncio.CancelledError:
             await self._end(task, hook)
             raise
-        if overdue and (not task.done() or task.cancelled()):
-            raise OverdueError
+        finally:
+            timer.cancel()
+        if not task.done():
+            await self._end(task, hook)
+            if not task.done() or task.cancelled():
+                raise OverdueError
         if task.cancelled():
             raise CanceledItselfError
         answer, error = task.result()

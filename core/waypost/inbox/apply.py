@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import orjson
 from sqlalchemy import Connection
@@ -20,6 +21,7 @@ from waypost.log import logger
 from waypost.plugin.events import (
     AccountUpdate,
     AddressChange,
+    ChannelEvent,
     ConsentChange,
     DeliveryUpdate,
     Engagement,
@@ -29,6 +31,7 @@ from waypost.plugin.events import (
 from waypost.progress import Change, Rules, report
 from waypost.receipts import PlacedUpdate
 from waypost.store import deliveries, events, inbound
+from waypost.store.bulk import Insertion
 from waypost.store.gateways import Gateway
 from waypost.store.inbound import Inbound
 
@@ -46,8 +49,14 @@ class Applied:
     inbound: list[Inbound] = field(default_factory=list)
 
 
+def take(conn: Connection, parsed: Sequence[Parsed], rules: Rules, clock: Clock) -> Applied:
+    """Store new deliveries and apply them, all in one transaction."""
+    stored = deliveries.read_insertion((item.delivery, item.problem) for item in parsed)
+    return apply_events(conn, [item for delivery in parsed for item in delivery.events], rules, clock, (stored,))
+
+
 def apply(conn: Connection, parsed: Sequence[Parsed], rules: Rules, clock: Clock) -> Applied:
-    """Apply deliveries in one transaction and mark them applied."""
+    """Apply deliveries that are stored already in one transaction, and mark them applied."""
     applied = apply_events(conn, [item for delivery in parsed for item in delivery.events], rules, clock)
     deliveries.set_applied(conn, [item.delivery.id for item in parsed if not item.problem])
     for item in parsed:
@@ -56,14 +65,18 @@ def apply(conn: Connection, parsed: Sequence[Parsed], rules: Rules, clock: Clock
     return applied
 
 
-def apply_events(conn: Connection, placed: Sequence[Placed], rules: Rules, clock: Clock) -> Applied:
-    """Let everything follow from these events; what is known already changes nothing."""
+def apply_events(
+    conn: Connection, placed: Sequence[Placed], rules: Rules, clock: Clock, beside: Sequence[Insertion] = ()
+) -> Applied:
+    """Let everything follow from these events; what is known already changes nothing. `beside` is stored with it."""
     now = clock.now()
-    updates = [
-        PlacedUpdate(item.event, tuple(gateway.id for gateway in item.gateways))
-        for item in placed
-        if isinstance(item.event, DeliveryUpdate) and item.gateways
-    ]
+    updates: list[PlacedUpdate] = []
+    others: list[Placed] = []
+    for item in placed:
+        if isinstance(item.event, DeliveryUpdate) and item.gateways:
+            updates.append(PlacedUpdate(item.event, tuple(gateway.id for gateway in item.gateways)))
+        else:
+            others.append(item)
     known = events.refs(
         conn,
         {
@@ -73,14 +86,11 @@ def apply_events(conn: Connection, placed: Sequence[Placed], rules: Rules, clock
             for gateway in item.gateways
         },
     )
-    applied = Applied()
-    if updates:
-        applied.changes = report(conn, receipts.reports(conn, updates, known, now), rules, now)
-    others = [item for item in placed if not (isinstance(item.event, DeliveryUpdate) and item.gateways)]
-    _keep(conn, others, known, now)
-    _consents(conn, placed, now)
-    applied.inbound = _inbound(conn, placed, now)
-    return applied
+    kept = _kept(conn, others, known, now)
+    found = receipts.reports(conn, updates, known, now) if updates else []
+    changes = report(conn, found, rules, now, beside=[*beside, kept])
+    _consents(conn, others, now)
+    return Applied(changes, _inbound(conn, others, now))
 
 
 def _inbound(conn: Connection, placed: Sequence[Placed], now: int) -> list[Inbound]:
@@ -91,9 +101,8 @@ def _inbound(conn: Connection, placed: Sequence[Placed], now: int) -> list[Inbou
         if not item.gateways:
             continue
         gateway = item.gateways[0]
-        at = from_datetime(event.occurred_at) if event.occurred_at else now
         if isinstance(event, Engagement) and event.action in ("postback", "referral"):
-            inbound.note_inbound(conn, gateway.id, [address.value for address in event.sender], at)
+            inbound.note_inbound(conn, gateway.id, [address.value for address in event.sender], _at(event, now))
         if not isinstance(event, InboundMessage):
             continue
         if event.change == "new":
@@ -101,7 +110,7 @@ def _inbound(conn: Connection, placed: Sequence[Placed], now: int) -> list[Inbou
         else:
             changes.append((gateway.id, event))
         if event.change != "unsend":
-            inbound.note_inbound(conn, gateway.id, [address.value for address in event.sender], at)
+            inbound.note_inbound(conn, gateway.id, [address.value for address in event.sender], _at(event, now))
     new = inbound.add_new(conn, _without_taken_back(conn, rows)) if rows else []
     # Only now: what is changed may have come in this very batch.
     for gateway_id, event in changes:
@@ -111,6 +120,11 @@ def _inbound(conn: Connection, placed: Sequence[Placed], now: int) -> list[Inbou
             mark = (gateway_id, f"{_TAKEN_BACK}:{event.provider_id}", "TakenBack", None, now, None, "{}")
             events.add_channel_events(conn, [mark])
     return new
+
+
+def _at(event: ChannelEvent, now: int) -> int:
+    """When it happened, as far as the provider says."""
+    return from_datetime(event.occurred_at) if event.occurred_at else now
 
 
 def _without_taken_back(conn: Connection, rows: Sequence[Inbound]) -> list[Inbound]:
@@ -148,18 +162,19 @@ def _consents(conn: Connection, placed: Sequence[Placed], now: int) -> None:
         event = item.event
         if not item.gateways:
             continue
-        at = from_datetime(event.occurred_at) if event.occurred_at else now
         if isinstance(event, ConsentChange):
+            at = _at(event, now)
             inbound.note_consent(conn, item.gateways[0].id, event.address.value, event.scope, event.state, at)
         elif isinstance(event, AddressChange):
             inbound.join_addresses(conn, item.gateways[0].id, event.old.value, event.new.value)
 
 
-def _keep(
+def _kept(
     conn: Connection, placed: Sequence[Placed], known: Mapping[tuple[str, str], events.AttemptRef], now: int
-) -> None:
-    """Keep everything that is no receipt, each once, beside its message where that is known."""
+) -> Insertion:
+    """Everything that is no receipt, to be kept once each, beside its message where that is known."""
     rows = []
+    blocked = []
     for item in placed:
         event = item.event
         if isinstance(event, InboundMessage):
@@ -172,12 +187,17 @@ def _keep(
         at = from_datetime(event.occurred_at) if event.occurred_at else None
         # What is charged is all in the event; its raw form is as long as the receipt's that it came with.
         data = dump(event, with_raw=not isinstance(event, PriceUpdate))
-        rows.append((gateway_id, event.event_id, type(event).__name__, message_id, now, at, data))
-    blocked = {
-        item.event.event_id: item.event.topic
-        for item in placed
-        if isinstance(item.event, AccountUpdate) and item.event.state == "blocked"
-    }
-    for gateway_id, event_id in events.add_channel_events(conn, rows):
-        if event_id in blocked:
-            _LOG.critical("gateway.account_update", gateway=gateway_id, topic=blocked[event_id])
+        row = (gateway_id, event.event_id, type(event).__name__, message_id, now, at, data)
+        if isinstance(event, AccountUpdate) and event.state == "blocked":
+            blocked.append((row, event.topic))
+        else:
+            rows.append(row)
+    _alarm(conn, blocked)
+    return events.channel_insertion(rows)
+
+
+def _alarm(conn: Connection, blocked: Sequence[tuple[tuple[Any, ...], str]]) -> None:
+    """Keep the news that accounts were blocked, and tell the operators of what is new."""
+    topics = {row[:2]: topic for row, topic in blocked}
+    for gateway_id, event_id in events.add_channel_events(conn, [row for row, _ in blocked]):
+        _LOG.critical("gateway.account_update", gateway=gateway_id, topic=topics[gateway_id, event_id])

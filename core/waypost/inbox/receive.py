@@ -1,4 +1,4 @@
-"""Receiving: who sent this, is it really theirs, and is it safe on disk before we say thank you.
+"""Receiving: who sent this, and is it really theirs. It is safe on disk before we say thank you.
 
 No secret configured means refuse with 503, not allow. Whatever fails verification gets one constant 401 that echoes
 nothing. A forged POST costs at most `MAX_VERIFICATIONS`.
@@ -6,7 +6,7 @@ nothing. A forged POST costs at most `MAX_VERIFICATIONS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from waypost.clock import Clock
@@ -19,7 +19,6 @@ from waypost.plugin.types import Challenge, Rejected, Verified, WebhookReply, We
 from waypost.routing import Directory
 from waypost.store.deliveries import Delivery
 from waypost.store.gateways import Gateway, ProviderApp
-from waypost.store.group_commit import GroupCommit
 
 MAX_VERIFICATIONS = 8
 
@@ -30,7 +29,7 @@ UNAVAILABLE = WebhookReply(503, b"unavailable")
 _LOG = logger()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Claimant:
     """Whose secret a delivery is to be verified with."""
 
@@ -42,7 +41,7 @@ class _Claimant:
 
 
 class Receiver:
-    """Verifies deliveries and stores them."""
+    """Verifies deliveries and has them stored."""
 
     def __init__(
         self,
@@ -50,14 +49,14 @@ class Receiver:
         directory: Callable[[], Directory],
         plugins: Mapping[str, ChannelPlugin],
         clock: Clock,
-        deliveries: GroupCommit[Delivery, None],
+        store: Callable[[Delivery], Awaitable[None]],
         count: Callable[[str, str], None],
     ) -> None:
         self._accounts = accounts
         self._directory = directory
         self._plugins = plugins
         self._clock = clock
-        self._deliveries = deliveries
+        self._store = store
         self._count = count
 
     async def receive(
@@ -83,7 +82,7 @@ class Receiver:
                 self._count(claimant.plugin.id, "challenge")
                 return verdict.reply
             if isinstance(verdict, Verified):
-                await self._store(claimant, request)
+                await self._store(self._delivery(claimant, request))
                 self._count(claimant.plugin.id, "verified")
                 return verdict.reply or claimant.plugin.info.webhook_ack
         self._count(claimants[0].plugin.id, "rejected")
@@ -100,16 +99,14 @@ class Receiver:
             _LOG.warning("webhook.rejected", plugin=claimant.plugin.id, reason=verdict.reason)
         return verdict
 
-    async def _store(self, claimant: _Claimant, request: WebhookRequest) -> None:
-        await self._deliveries.submit(
-            Delivery(
-                id=new_id("raw"),
-                plugin=claimant.plugin.id,
-                gateway_id=claimant.gateway.id if claimant.gateway else None,
-                provider_app_id=claimant.provider_app.id if claimant.provider_app else None,
-                request=request,
-                received_at=self._clock.now(),
-            )
+    def _delivery(self, claimant: _Claimant, request: WebhookRequest) -> Delivery:
+        return Delivery(
+            id=new_id("raw"),
+            plugin=claimant.plugin.id,
+            gateway_id=claimant.gateway.id if claimant.gateway else None,
+            provider_app_id=claimant.provider_app.id if claimant.provider_app else None,
+            request=request,
+            received_at=self._clock.now(),
         )
 
     # ---- claimants

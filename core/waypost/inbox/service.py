@@ -1,4 +1,8 @@
-"""The inbox: receives, applies in the background, and picks up what a killed node left behind."""
+"""The inbox: receives, applies, and picks up what was left behind.
+
+A delivery is parsed, stored raw and applied before it is acknowledged: one transaction for all that arrive together,
+where storing first and applying later would take two. Only what takes long to read is stored and acknowledged first.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from waypost import receipts
 from waypost.clock import HOUR, SECOND, Clock
 from waypost.host.accounts import Accounts
 from waypost.host.dispatch import ChannelPlugin
-from waypost.inbox.apply import Applied, apply
+from waypost.inbox.apply import Applied, apply, take
 from waypost.inbox.parse import Parsed, Parser
 from waypost.inbox.receive import Receiver
 from waypost.log import logger
@@ -61,10 +65,10 @@ class Inbox:
         self._changed = changed
         self._received = received
         self._parser = Parser(accounts, plugins, directory)
-        self._stored: GroupCommit[Delivery, None] = GroupCommit(
-            database, _store, max_batch=MAX_BATCH, at_once=_store, committed=lambda items, _: self._apply_later(items)
+        self._lane: GroupCommit[Parsed, Applied] = GroupCommit(
+            database, self._take, max_batch=MAX_BATCH, depth=2, committed=self._committed
         )
-        self._receiver = Receiver(accounts, directory, plugins, clock, self._stored, count)
+        self._receiver = Receiver(accounts, directory, plugins, clock, self._accept, count)
         self._waiting: list[Delivery] = []
         self._parked_after = receipts.FIRST_PARKED
         self._applying: asyncio.Task[None] | None = None
@@ -80,7 +84,7 @@ class Inbox:
         self._stop.set()
         if self._tending is not None:
             await asyncio.wait([self._tending])
-        await self._stored.drain()
+        await self._lane.drain()
         await self.drain()
 
     async def receive(
@@ -95,10 +99,33 @@ class Inbox:
         while self._applying is not None and not self._applying.done():
             await asyncio.wait([self._applying])
 
-    # ---- applying
+    # ---- at once
 
-    def _apply_later(self, items: Iterable[Delivery]) -> None:
-        self._waiting.extend(items)
+    async def _accept(self, delivery: Delivery) -> None:
+        """Return once a delivery is safe on disk. Raises `StoreUnavailableError`."""
+        if len(delivery.request.body) > LARGE or self._is_halted(delivery.plugin):
+            await self._database.write(lambda conn: deliveries.add_many(conn, [delivery]))
+            self._apply_later(delivery)
+            return
+        try:
+            await self._lane.submit(self._parser.parse(delivery))
+        except StoreUnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the provider can do nothing about it
+            problem = _poisoned(delivery, error)
+            await self._database.write(lambda conn: deliveries.add_read(conn, [(delivery, problem)]))
+
+    def _take(self, conn: Connection, parsed: Sequence[Parsed]) -> Sequence[Applied]:
+        return [take(conn, parsed, self._rules, self._clock)] * len(parsed)
+
+    def _committed(self, _: Sequence[Parsed], applied: Sequence[Applied]) -> None:
+        self._changed(applied[0].changes)
+        self._received(applied[0].inbound)
+
+    # ---- later
+
+    def _apply_later(self, delivery: Delivery) -> None:
+        self._waiting.append(delivery)
         if self._applying is None or self._applying.done():
             self._applying = asyncio.get_running_loop().create_task(self._apply_waiting())
 
@@ -138,9 +165,7 @@ class Inbox:
             self._received(applied.inbound)
 
     async def _give_up(self, parsed: Parsed, error: Exception) -> None:
-        _LOG.error("inbox.apply_failed", delivery=parsed.delivery.id, plugin=parsed.delivery.plugin,
-                   problem=type(error).__name__)  # fmt: skip
-        problem = f"applying it raised {type(error).__name__}"
+        problem = _poisoned(parsed.delivery, error)
         with contextlib.suppress(StoreUnavailableError):
             await self._database.write(lambda conn: deliveries.set_failed(conn, parsed.delivery.id, problem))
 
@@ -189,6 +214,8 @@ class Inbox:
         self._changed(changes)
 
 
-def _store(conn: Connection, items: Sequence[Delivery]) -> list[None]:
-    deliveries.add_many(conn, items)
-    return [None] * len(items)
+def _poisoned(delivery: Delivery, error: Exception) -> str:
+    """What to store of a delivery whose events could not be applied: a plugin's fault in what it made of it."""
+    problem = f"applying it raised {type(error).__name__}"
+    _LOG.error("inbox.apply_failed", delivery=delivery.id, plugin=delivery.plugin, problem=problem)
+    return problem

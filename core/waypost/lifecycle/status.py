@@ -52,10 +52,10 @@ class StepStatus:
 
     status: Status
     decided_by: Evidence | None
-    contradictory: bool
+    contradictory: bool = False
     #: More than one attempt reached a provider, or may have.
-    possible_duplicate: bool
-    window_closed: bool
+    possible_duplicate: bool = False
+    window_closed: bool = False
 
     @property
     def error_code(self) -> str | None:
@@ -118,6 +118,22 @@ def _decide(
 def _first(events: list[Evidence]) -> Evidence:
     """One of several, the same whatever their order."""
     return min(events, key=lambda item: (item.attempt, item.key))
+
+
+#: What a receipt proves, from the least to the most.
+_RECEIPTS: dict[str, Status] = {"sent": "SENT", "delivered": "DELIVERED", "read": "READ"}
+
+
+def receipted(before: str, kinds: Iterable[str]) -> Status | None:
+    """A step's status after receipts of these kinds, where it follows from the one before alone; else None.
+
+    It does while nothing contradicts itself, the step was attempted once, and all receipts are about that attempt:
+    then they can only bring it further.
+    """
+    told = set(kinds)
+    if before not in _RECEIPTS.values() or not told <= _RECEIPTS.keys():
+        return None
+    return [status for kind, status in _RECEIPTS.items() if kind in told or status == before][-1]
 
 
 def reached(status: Status, until: str) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError
 
 from waypost.ids import new_id
 from waypost.store.bulk import as_json
@@ -27,6 +27,7 @@ from waypost.store.keys import STANDING, Standing
 from waypost.store.ledger import BALANCE, Balance
 from waypost.store.messages import Message
 from waypost.store.steps import NewStep
+from waypost.store.views import View, put_into
 
 #: One step to be stored, in the order of `_COLUMNS`.
 Row = tuple[Any, ...]
@@ -133,35 +134,11 @@ def _is_refusal(error: IntegrityError) -> bool:
     return table == "idempotency" or said == _REFUSED or said.startswith("UNIQUE constraint failed: idempotency.")
 
 
-def forget_sqlite(conn: Connection) -> None:
-    """Take the view `admission` away from a connection: SQLite changes no table that a trigger speaks of."""
-    run(conn, "DROP VIEW IF EXISTS temp.admission")
-
-
 def _put_into_admission(conn: Connection, check: Row, rows: Sequence[Row]) -> None:
     """Put a batch into the view `admission`, whose triggers admit it or refuse it as a whole."""
     size = next(size for size in _SIZES if size >= len(rows))
     values = [*check, *chain.from_iterable(rows), *(None,) * ((size - len(rows)) * len(_COLUMNS))]
-    try:
-        run(conn, _into_admission(size), values)
-    except OperationalError as error:
-        if "no such table: admission" not in str(error.orig):
-            raise
-        _create_admission(conn)
-        run(conn, _into_admission(size), values)
-
-
-def _create_admission(conn: Connection) -> None:
-    """Make the view with all its triggers, or nothing: with some of them it would take rows and not store them."""
-    run(conn, "SAVEPOINT admission")
-    try:
-        for statement in _ADMISSION:
-            run(conn, statement)
-    except BaseException:
-        run(conn, "ROLLBACK TO admission")
-        run(conn, "RELEASE admission")
-        raise
-    run(conn, "RELEASE admission")
+    put_into(conn, _ADMISSION, _into_admission(size), values)
 
 
 @lru_cache(maxsize=len(_SIZES))
@@ -264,11 +241,11 @@ _POSTGRES = _postgres()
 _REFUSED = "not all of them can be admitted"
 
 
-def _admission() -> tuple[str, ...]:
-    """The view and its triggers: one checks the batch and moves the money, one for each table stores a row."""
+def _admission() -> View:
+    """The view with its triggers: one checks the batch and moves the money, one for each table stores a row."""
     columns = ", ".join(f'NULL AS "{name}"' for name in ("keys", "key_count", "latest", "wanted", *_COLUMNS))
     good_keys = _GOOD_KEYS.format(chosen="k.id IN (SELECT value FROM json_each(NEW.keys))", at="NEW.latest")
-    return (
+    made_by = (
         f"CREATE TEMP VIEW admission AS SELECT {columns}",
         f"""
         CREATE TEMP TRIGGER check_admission INSTEAD OF INSERT ON admission WHEN NEW.keys IS NOT NULL BEGIN
@@ -287,6 +264,7 @@ def _admission() -> tuple[str, ...]:
             for table, columns, stored, where in _stored("NEW")
         ),
     )
+    return View("admission", made_by)
 
 
 _ADMISSION = _admission()

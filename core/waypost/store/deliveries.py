@@ -11,7 +11,7 @@ import orjson
 from sqlalchemy import Connection, select, text, update
 
 from waypost.plugin.types import WebhookRequest
-from waypost.store.bulk import insert_many, update_many
+from waypost.store.bulk import Insertion, insert_many, update_many, write_together
 from waypost.store.driver import run_by
 from waypost.store.tables import delivery
 
@@ -28,21 +28,28 @@ class Delivery:
     received_at: int
 
 
+_COLUMNS = (
+    "id", "plugin", "gateway_id", "provider_app_id", "method", "url", "headers", "body", "encoding", "received_at",
+    "state", "problem",
+)  # fmt: skip
 #: Headers that are not kept: they hold nothing a parser needs, and may hold a secret.
 _DROPPED = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 
 def add_many(conn: Connection, rows: Sequence[Delivery]) -> None:
-    """Store deliveries as they came."""
-    insert_many(
-        conn,
-        delivery,
-        (
-            "id", "plugin", "gateway_id", "provider_app_id", "method", "url", "headers", "body", "encoding",
-            "received_at",
-        ),
-        [_row(row) for row in rows],
-    )  # fmt: skip
+    """Store deliveries as they came, to be parsed and applied later."""
+    insert_many(conn, delivery, _COLUMNS, [(*_row(row), "stored", "") for row in rows])
+
+
+def add_read(conn: Connection, rows: Iterable[tuple[Delivery, str]]) -> None:
+    """Store deliveries that are applied in this very transaction, each with its parser's problem if there was one."""
+    write_together(conn, [read_insertion(rows)])
+
+
+def read_insertion(rows: Iterable[tuple[Delivery, str]]) -> Insertion:
+    """What `add_read` stores."""
+    read = [(*_row(row), "failed" if problem else "applied", problem) for row, problem in rows]
+    return Insertion(delivery, _COLUMNS, read)
 
 
 def _row(row: Delivery) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import orjson
@@ -24,21 +24,14 @@ def _row(item: Evidence) -> tuple[Any, ...]:
     return (*_all_but_data(item), orjson.dumps(item.data).decode() if item.data else "{}")
 
 
-def insertion(items: Sequence[Evidence]) -> Insertion:
-    """Events that cannot be there yet."""
-    return Insertion(event, _COLUMNS, [_row(item) for item in items])
+def insertion(items: Sequence[Evidence], *, if_new: bool = False) -> Insertion:
+    """Events that cannot be there yet; or with `if_new` those of them that are not."""
+    return Insertion(event, _COLUMNS, [_row(item) for item in items], if_new)
 
 
 def add_first(conn: Connection, items: Sequence[Evidence]) -> None:
     """Store events that cannot be there yet."""
     write_together(conn, [insertion(items)])
-
-
-def add_new(conn: Connection, items: Sequence[Evidence]) -> set[tuple[str, str]]:
-    """Store those events that are new; return their (message, key)."""
-    unique = {(item.message_id, item.key): item for item in items}
-    inserted = insert_new(conn, event, _COLUMNS, [_row(item) for item in unique.values()])
-    return {(row[0], row[1]) for row in inserted}
 
 
 def of_messages(conn: Connection, ids: Iterable[str]) -> dict[str, list[Evidence]]:
@@ -79,13 +72,13 @@ class AttemptRef:
         return cls(parts[0], int(parts[1]), int(parts[2]))
 
 
-def add_refs(conn: Connection, gateway_provider_ids: Sequence[tuple[str, str, AttemptRef]]) -> None:
-    """Remember under which (gateway, provider id) an attempt is known."""
-    insert_new(
-        conn,
+def refs_insertion(gateway_provider_ids: Sequence[tuple[str, str, AttemptRef]]) -> Insertion:
+    """Under which (gateway, provider id) attempts are known from now on, as far as they are not yet."""
+    return Insertion(
         provider_ref,
         ("gateway_id", "provider_id", "message_id", "step_no", "attempt"),
         [(gateway, pid, ref.message_id, ref.step_no, ref.attempt) for gateway, pid, ref in gateway_provider_ids],
+        if_new=True,
     )
 
 
@@ -189,14 +182,17 @@ def _parked(row: Any) -> Parked:
 # ---- events that are about something else
 
 
+_CHANNEL_EVENT = ("gateway_id", "event_id", "kind", "message_id", "at", "occurred_at", "data")
+
+
+def channel_insertion(rows: Sequence[tuple[Any, ...]]) -> Insertion:
+    """Events that are no receipts, as far as they are new; a row is as `_CHANNEL_EVENT` names it."""
+    return Insertion(channel_event, _CHANNEL_EVENT, sorted(rows, key=itemgetter(0, 1)), if_new=True)
+
+
 def add_channel_events(conn: Connection, rows: Sequence[tuple[Any, ...]]) -> set[tuple[str, str]]:
-    """Store events that are no receipts: gateway, event id, kind, message id, at, occurred at, data. Return the new."""
-    inserted = insert_new(
-        conn,
-        channel_event,
-        ("gateway_id", "event_id", "kind", "message_id", "at", "occurred_at", "data"),
-        rows,
-    )
+    """Store events that are no receipts, rows like `channel_insertion`'s; return the (gateway, event id) of the new."""
+    inserted = insert_new(conn, channel_event, _CHANNEL_EVENT, sorted(rows, key=itemgetter(0, 1)))
     return {(row[0], row[1]) for row in inserted}
 
 

@@ -63,6 +63,8 @@ class GroupCommit(Generic[Item, Verdict]):
         self._running: dict[asyncio.Task[None], int] = {}
         self._started = 0
         self._is_due = False
+        #: Python 3.11 makes a system call of asking for it.
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def submit(self, item: Item) -> Verdict:
         """Return the verdict on this item once it is durable. Raises `StoreUnavailableError`, or what the work did."""
@@ -72,13 +74,15 @@ class GroupCommit(Generic[Item, Verdict]):
         """Like `submit`, without waiting; the verdict goes into the given future, or a new one."""
         if len(self._waiting) >= self._limit:
             raise LaneFullError(LaneFullError.__doc__)
-        # The running loop is asked for only where it is needed: Python 3.11 makes a system call of it.
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
         if future is None:
-            future = asyncio.get_running_loop().create_future()
+            future = loop.create_future()
         self._waiting.append((item, future))
         if not self._is_due:
             self._is_due = True
-            future.get_loop().call_soon(self.start)
+            loop.call_soon(self.start)
         return future
 
     def takes(self, count: int) -> bool:

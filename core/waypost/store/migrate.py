@@ -10,7 +10,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
-from waypost.store import admissions
+from waypost.store import views
 
 #: Names our advisory lock on PostgreSQL.
 _LOCK = 0x7761_7970
@@ -29,8 +29,7 @@ def upgrade(connection: Connection) -> None:
     """Bring the schema to this release, inside the connection's transaction; one process at a time."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-    else:
-        admissions.forget_sqlite(connection)
+    views.forget(connection)
     command.upgrade(_config(connection), "head")
 
 
