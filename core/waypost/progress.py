@@ -21,9 +21,9 @@ from waypost.lifecycle.status import (
     NEGATIVE_ENDS,
     Status,
     StepStatus,
+    after_receipts,
     message_status,
     reached,
-    receipted,
     step_status,
 )
 from waypost.plugin.types import LastReceipt
@@ -166,7 +166,7 @@ def _receipted(case: _Case) -> bool:
         return False
     if step.status == "SENT" and step.settled_at is not None:
         return False  # it had ended otherwise, or its window has closed
-    status = receipted(step.status, [item.kind for item in news])
+    status = after_receipts(step.status, [item.kind for item in news])
     if status is None:
         return False
     if status == step.status:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -205,6 +206,26 @@ async def test_one_url_for_all_asks_the_plugins_that_recognise_it(open_world: Op
         return str(conn.execute(text("SELECT gateway_id FROM inbound_message")).scalar_one())
 
     assert await world.database.read(stored) == gateway.id
+
+
+async def test_a_delivery_is_applied_before_it_is_acknowledged(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    partner = await owned(world)
+    transactions = 0
+    write = world.database.write
+
+    async def counted(work: Callable[[Connection], object]) -> object:
+        nonlocal transactions
+        transactions += 1
+        return await write(work)
+
+    monkeypatch.setattr(world.database, "write", counted)
+    receive, gateway = world.node.inbox.receive, partner.gateway.id
+    requests = [world.channel.tells(wrote(f"in-{number}")) for number in range(20)]
+    replies = await asyncio.gather(*(receive(request, plugin="fake", gateway=gateway) for request in requests))
+    assert {reply.status for reply in replies} == {200}
+    assert len(await inbox_of(world, partner)) == 20
+    assert await states(world.database) == [("applied", "")] * 20
+    assert transactions < 5
 
 
 # ---- what is made of it

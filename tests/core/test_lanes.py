@@ -67,6 +67,37 @@ async def test_no_more_sends_are_under_way_than_allowed(world: World) -> None:
     assert gate.most == 3
 
 
+@pytest.mark.parametrize(("patience", "then"), [(60.0, 8), (0.01, 9)])
+async def test_a_busy_lane_waits_a_moment_for_more_room(
+    world: World, monkeypatch: pytest.MonkeyPatch, patience: float, then: int
+) -> None:
+    """So that few transactions serve many messages: with 8 places, until two are free, or for a while."""
+    monkeypatch.setattr(lane, "GATHERING", patience)
+    doors = [asyncio.Event() for _ in range(12)]
+    waiting = iter(doors)
+
+    async def answer(ctx: Context, message: OutboundMessage) -> SendResult:
+        await next(waiting).wait()
+        return SendResult()
+
+    world.channel.on("*", answer)
+    gateway = await world.gateway(concurrency=8)
+    await world.rate(gateway)
+    partner = await world.partner(gateway)
+    sent = [await world.accept(partner, number(n)) for n in range(12)]
+    await world.start()
+    await world.channel.called(8)
+    doors[0].set()
+    await world.status(sent[0], "SENT")
+    await world.channel.called(then)
+    await world.rest()
+    assert len(world.channel.sent) == then
+    for door in doors[1:]:
+        door.set()
+    for admitted in sent:
+        await world.status(admitted, "SENT")
+
+
 async def test_one_apps_burst_does_not_hold_up_anothers_message(world: World) -> None:
     gateway = await world.gateway(concurrency=4)
     await world.rate(gateway)

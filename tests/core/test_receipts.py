@@ -316,3 +316,41 @@ async def test_every_parked_receipt_has_its_turn(world: World) -> None:
         )
     assert looked_at == ["e0", "e1", "e2", "e3", "e4"]
     assert after == receipts.FIRST_PARKED
+
+
+async def test_most_receipts_are_read_without_the_history(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    partner = await world.partner()
+    await world.start()
+    admitted = await sent(world, partner)
+
+    def unread(conn: Connection, ids: object) -> None:
+        raise AssertionError("nobody need look at what happened before")
+
+    monkeypatch.setattr(events, "of_messages", unread)
+    for number, status in enumerate(["sent", "delivered", "delivered", "sent", "read", "delivered"]):
+        await world.tell(
+            partner,
+            DeliveryUpdate(event_id=f"e{number}", status=status, provider_id="p-1"),  # type: ignore[arg-type]
+            DeliveryUpdate(event_id=f"e{number}", status=status, provider_id="p-1"),  # type: ignore[arg-type]
+        )
+        message = await world.message(admitted.message.id)
+        assert message.captured == (PRICE if number else 0)
+    assert (message.status, message.contradictory, message.possible_duplicate) == ("READ", False, False)
+    monkeypatch.undo()
+    found = await world.database.read(lambda conn: events.of_messages(conn, [message.id]))
+    assert [item.kind for item in found[message.id] if item.source == "provider"] == [
+        "sent", "delivered", "delivered", "sent", "read", "delivered",
+    ]  # fmt: skip
+    assert await world.books_balance()
+
+
+@pytest.mark.parametrize("kind", ["failed", "undelivered"])
+async def test_what_contradicts_a_receipt_is_seen_all_the_same(world: World, kind: str) -> None:
+    partner = await world.partner()
+    await world.start()
+    admitted = await sent(world, partner)
+    for status in ("delivered", kind, "read"):
+        await world.tell(partner, DeliveryUpdate(event_id=status, status=status, provider_id="p-1"))  # type: ignore[arg-type]
+    message = await world.message(admitted.message.id)
+    assert (message.status, message.contradictory, message.captured) == ("READ", True, PRICE)
+    assert await world.books_balance()

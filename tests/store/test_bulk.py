@@ -7,10 +7,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, delete, select, text
 from sqlalchemy.exc import IntegrityError
-from waypost.store.bulk import in_keys, insert_many, insert_new, keys, update_many
+from waypost.store.bulk import (
+    Insertion,
+    Update,
+    in_keys,
+    insert_many,
+    insert_new,
+    keys,
+    update_many,
+    write_together,
+)
 from waypost.store.database import Database
 from waypost.store.driver import rows_by
-from waypost.store.tables import audit, inbound_message
+from waypost.store.tables import audit, conversation, inbound_message
 
 COLUMNS = ("id", "at", "actor", "action", "subject", "detail")
 
@@ -51,6 +60,43 @@ async def test_only_what_is_new_is_inserted_and_told(database: Database) -> None
     assert await new(row("b", 9), row("c", 4)) == [("c",)]
     assert await new() == []
     assert await database.read(stored) == [("a", 1, "{}"), ("b", 2, "{}"), ("c", 4, "{}")]
+
+
+async def test_a_row_that_breaks_a_rule_is_not_taken_for_a_known_one(database: Database) -> None:
+    nameless = ("b", 1, "", None, "", "{}")
+    with pytest.raises(IntegrityError):
+        await database.write(lambda conn: insert_new(conn, audit, COLUMNS, [row("a"), nameless]))
+    assert await database.read(stored) == []
+
+
+async def test_many_things_are_written_together_or_not_at_all(database: Database) -> None:
+    columns = ("gateway_id", "address")
+
+    def work(conn: Connection, *, audits: list[str], spoke: list[str], changes: dict[str, int]) -> None:
+        write_together(
+            conn,
+            [
+                Insertion(audit, COLUMNS, [row(name) for name in audits]),
+                Insertion(conversation, columns, [("gw", address) for address in spoke], if_new=True),
+            ],
+            [
+                Update(audit, ("id",), ("at",), list(changes.items())),
+                Update(inbound_message, ("id",), ("content",), []),
+            ],
+        )
+
+    def all_of_it(conn: Connection) -> tuple[list[tuple[object, ...]], list[str]]:
+        return [found[:2] for found in stored(conn)], sorted(conn.execute(select(conversation.c.address)).scalars())
+
+    for audits, spoke, changes in [(["a", "b"], [], {}), ([], [], {}), (["c"], ["x", "y"], {"a": 5}), ([], ["y"], {})]:
+        await database.write(lambda conn, a=audits, s=spoke, c=changes: work(conn, audits=a, spoke=s, changes=c))  # type: ignore[misc]
+    whole = ([("a", 5), ("b", 0), ("c", 0)], ["x", "y"])
+    assert await database.read(all_of_it) == whole
+    with pytest.raises(IntegrityError):
+        await database.write(lambda conn: work(conn, audits=["d", "a"], spoke=["z"], changes={"b": 9}))
+    assert await database.read(all_of_it) == whole
+    await database.write(lambda conn: work(conn, audits=["d"], spoke=["y", "z"], changes={"b": 9, "nobody": 1}))
+    assert await database.read(all_of_it) == ([("a", 5), ("b", 9), ("c", 0), ("d", 0)], ["x", "y", "z"])
 
 
 async def test_updates_are_fenced_by_every_where(database: Database) -> None:

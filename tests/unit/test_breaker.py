@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from waypost.clock import MINUTE, SECOND, ManualClock
-from waypost.outbox.breaker import LEAST_CALLS, OPEN_FOR, Breaker
+from waypost.outbox.breaker import FAILURE_SHARE, LEAST_CALLS, MOST_CALLS, OPEN_FOR, Breaker
 
 
 @pytest.fixture
@@ -45,6 +45,13 @@ def test_old_failures_are_forgotten(breaker: Breaker, clock: ManualClock) -> Non
     fail(breaker, LEAST_CALLS - 1)
     clock.advance(6 * MINUTE)
     assert not fail(breaker)
+
+
+def test_only_the_latest_calls_count(breaker: Breaker) -> None:
+    for _ in range(MOST_CALLS):
+        breaker.record(ok=True)
+    opened = [breaker.record(ok=False) for _ in range(MOST_CALLS)]
+    assert opened.index(True) + 1 == FAILURE_SHARE * MOST_CALLS
 
 
 def test_half_open_lets_one_probe_through(breaker: Breaker, clock: ManualClock) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from waypost.lifecycle.evidence import Evidence, core_key
-from waypost.lifecycle.status import message_status, reached, step_status
+from waypost.lifecycle.status import after_receipts, message_status, reached, step_status
 
 KINDS = (
     "queued", "sending", "not_sent", "unknown", "sent", "delivered", "read", "undelivered", "failed", "expired",
@@ -80,8 +80,30 @@ def test_flags_say_what_contradicts_and_what_may_be_out_twice(found: list[tuple[
 
     status = step_status(event(*fact) for fact in found)
 
-    assert status.contradictory == ((good and bad) or bool(receipted & denied))
+    withdrawn = any(k in ("expired", "canceled") for k, _ in found)
+    assert status.contradictory == ((good and bad) or bool(receipted and withdrawn) or bool(receipted & denied))
     assert status.possible_duplicate == (len(receipted | maybe) >= 2)
+
+
+@given(st.lists(st.sampled_from(KINDS), max_size=6), st.lists(st.sampled_from(KINDS), min_size=1, max_size=3))
+@settings(max_examples=2000)
+def test_where_the_history_is_not_asked_it_would_have_said_the_same(known: list[str], news: list[str]) -> None:
+    """As `progress` uses it: one attempt, nothing contradictory, not closed."""
+    events = [event(kind) for kind in known]
+    before = step_status(events)
+    assume(not (before.contradictory or before.possible_duplicate or before.window_closed))
+    status = after_receipts(before.status, news)
+    if status is not None:
+        after = step_status([*events, *(event(kind) for kind in news)])
+        assert (after.status, after.contradictory, after.possible_duplicate) == (status, False, False)
+
+
+@pytest.mark.parametrize("before", ["QUEUED", "SENDING", "UNKNOWN", "FAILED", "UNDELIVERED", "EXPIRED", "CANCELED"])
+def test_the_history_is_asked_unless_it_was_sent(before: str) -> None:
+    assert after_receipts(before, ["delivered"]) is None
+    assert after_receipts("SENT", ["delivered", "failed"]) is None
+    assert after_receipts("SENT", ["delivered", "sent"]) == "DELIVERED"
+    assert after_receipts("READ", ["delivered"]) == "READ"
 
 
 @pytest.mark.parametrize(

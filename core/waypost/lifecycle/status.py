@@ -20,8 +20,8 @@ status           holds when the step's events contain
 
 An attempt is open when it began (``sending``) and was not found to be ``not_sent``. So the rank is ``read > delivered >
 undelivered | failed > sent > … > sending > queued``: a late ``sent`` never revives a dead message and never takes a
-delivered one back. A set that contradicts itself (delivered *and* failed, not sent *and* receipted) keeps the rank and
-is flagged.
+delivered one back. A set that contradicts itself (delivered *and* failed, expired *and* sent) keeps the rank and is
+flagged.
 
 A message's status is that of its furthest step while one is delivered; otherwise of the furthest step still alive;
 otherwise ``QUEUED`` while a fallback is still to come; otherwise of its last step that was tried.
@@ -86,7 +86,8 @@ def step_status(events: Iterable[Evidence]) -> StepStatus:
     }
     bad = by_kind.keys() & {"failed", "undelivered", "expired", "canceled"}
     good = by_kind.keys() & {"delivered", "read"}
-    contradictory = bool((bad and good) or (receipted & undone))
+    withdrawn = by_kind.keys() & {"expired", "canceled"}
+    contradictory = bool((bad and good) or (receipted and withdrawn) or (receipted & undone))
     possible_duplicate = len(receipted | {item.attempt for item in unknown}) > 1
 
     status, decided_by = _decide(by_kind, unknown, opened, closed=closed)
@@ -124,7 +125,7 @@ def _first(events: list[Evidence]) -> Evidence:
 _RECEIPTS: dict[str, Status] = {"sent": "SENT", "delivered": "DELIVERED", "read": "READ"}
 
 
-def receipted(before: str, kinds: Iterable[str]) -> Status | None:
+def after_receipts(before: str, kinds: Iterable[str]) -> Status | None:
     """A step's status after receipts of these kinds, where it follows from the one before alone; else None.
 
     It does while nothing contradicts itself, the step was attempted once, and all receipts are about that attempt:

@@ -10,6 +10,8 @@ WINDOW = 5 * MINUTE
 LEAST_CALLS = 10
 FAILURE_SHARE = 0.7
 OPEN_FOR = 30 * SECOND
+#: The window is shorter where there were more calls in it.
+MOST_CALLS = 1000
 
 
 class Breaker:
@@ -17,7 +19,8 @@ class Breaker:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._calls: deque[tuple[int, bool]] = deque(maxlen=1000)
+        self._calls: deque[tuple[int, bool]] = deque()
+        self._failures = 0
         self._open_until = 0
         self._probing = False
 
@@ -56,14 +59,16 @@ class Breaker:
             if ok:
                 self._open_until = 0
                 self._calls.clear()
+                self._failures = 0
                 return False
             self._open_until = now + OPEN_FOR
             return True
         self._calls.append((now, ok))
-        while self._calls and self._calls[0][0] < now - WINDOW:
-            self._calls.popleft()
-        failures = sum(not success for _, success in self._calls)
-        if not ok and len(self._calls) >= LEAST_CALLS and failures >= FAILURE_SHARE * len(self._calls):
+        self._failures += not ok
+        while len(self._calls) > MOST_CALLS or self._calls[0][0] < now - WINDOW:
+            _, was_ok = self._calls.popleft()
+            self._failures -= not was_ok
+        if not ok and len(self._calls) >= LEAST_CALLS and self._failures >= FAILURE_SHARE * len(self._calls):
             self._open_until = now + OPEN_FOR
             return True
         return False

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -34,6 +35,10 @@ from waypost.store.steps import Step
 
 #: Claims are taken this many at a time at most, so that a claim's transaction stays short.
 MAX_CLAIM = 64
+#: A busy lane waits until this part of its places is free again, so that few transactions serve many messages …
+ROOM = 4
+#: … but not for longer, in seconds.
+GATHERING = 0.02
 #: Added to a send's own deadline: how long its result may take to be stored before the lease ends, in seconds.
 MARGIN = 30.0
 
@@ -70,6 +75,9 @@ class Lane:
         self._hold_until = 0
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
+        #: Told once no more sends are under way than so many.
+        self._few: asyncio.Future[None] | None = None
+        self._left = 0
 
     @property
     def in_flight(self) -> int:
@@ -121,9 +129,8 @@ class Lane:
         held = (self._hold_until - self._tools.clock.now()) / SECOND
         if held > 0:
             return min(held, self._tools.poll)
-        room = min(gateway.concurrency - len(self._sending), MAX_CLAIM)
+        room = min(await self._room(gateway.concurrency), MAX_CLAIM)
         if room <= 0:
-            await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
             return 0.0
         allowed = self.breaker.allowance(room)
         if allowed <= 0:
@@ -137,6 +144,40 @@ class Lane:
         elif not await self._begin(await self._prepare(claimed, found)):
             self.breaker.unused()
         return 0.0
+
+    async def _room(self, concurrency: int) -> int:
+        """How many more may be sent now; where only a few may, wait a moment for more."""
+        if len(self._sending) >= concurrency:
+            await self._thinned(concurrency - 1)
+        enough = min(max(1, concurrency // ROOM), MAX_CLAIM)
+        if len(self._sending) > concurrency - enough:
+            await self._thinned(concurrency - enough, GATHERING)
+        return concurrency - len(self._sending)
+
+    async def _thinned(self, left: int, seconds: float | None = None) -> None:
+        """Wait until only so many sends are under way, or so long."""
+        loop = asyncio.get_running_loop()
+        self._left, self._few = left, loop.create_future()
+        timer = loop.call_later(seconds, self._tell_few) if seconds is not None else None
+        try:
+            await self._few
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _tell_few(self) -> None:
+        if self._few is not None and not self._few.done():
+            self._few.set_result(None)
+
+    def _under_way(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._sending.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._sending.discard(task)
+        if len(self._sending) <= self._left:
+            self._tell_few()
 
     async def _claim(self, gateway: Gateway, wanted: int) -> tuple[list[Step], dict[str, Message], float]:
         tools, after = self._tools, self._after_app
@@ -219,9 +260,7 @@ class Lane:
         latest = fence - round(timeout * SECOND)
         for item in prepared:
             if (item.step.message_id, item.step.step_no) in won:
-                task = asyncio.get_running_loop().create_task(self._send(item, latest))
-                self._sending.add(task)
-                task.add_done_callback(self._sending.discard)
+                self._under_way(self._send(item, latest))
         return bool(won)
 
     # ---- one send
@@ -262,9 +301,7 @@ class Lane:
         _LOG.critical("lane.result_lost", message=outcome.evidence.message_id, kind=outcome.evidence.kind)
 
     def _report(self, outcome: Report) -> None:
-        task = asyncio.get_running_loop().create_task(self._store(outcome))
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
+        self._under_way(self._store(outcome))
 
     def _learn(self, item: Attempt, error: ChannelError) -> None:
         """What an error says about the gateway, beyond this message."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from urllib.parse import parse_qsl, urlsplit
 
 from waypost.plugin import Rejected, SecretStr, Verified, WebhookRequest, WebhookVerdict
@@ -18,17 +19,27 @@ from waypost.plugin.signatures import Algorithm, hmac_matches, hmac_sign, same, 
 FORM = "application/x-www-form-urlencoded"
 #: Twilio's largest delivery has some sixty parameters.
 MOST_PARAMETERS = 1000
+#: Nearly every form is shorter; a longer one is read twice rather than kept.
+REMEMBERED_BYTES = 8192
 
 _PORT = re.compile(r":[0-9]*$")
 _ALGORITHMS: dict[str, Algorithm] = {"HMAC_SHA1": "sha1", "HMAC_SHA256": "sha256"}
 
 
-def form_pairs(body: bytes) -> list[tuple[str, str]] | None:
+def form_pairs(body: bytes) -> Sequence[tuple[str, str]] | None:
     """The parameters of a form in order, blank ones kept; None where there are too many to be Twilio's."""
+    return _remembered_pairs(body) if len(body) <= REMEMBERED_BYTES else _pairs(body)
+
+
+def _pairs(body: bytes) -> Sequence[tuple[str, str]] | None:
     try:
-        return parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
+        return tuple(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_PARAMETERS))
     except ValueError:
         return None
+
+
+#: A form is read to verify it, and soon after to parse it.
+_remembered_pairs = lru_cache(maxsize=64)(_pairs)
 
 
 def is_form(request: WebhookRequest) -> bool:
@@ -51,7 +62,7 @@ def verify(request: WebhookRequest, tokens: Sequence[SecretStr]) -> WebhookVerdi
     algorithm = _algorithm(request.header("x-twilio-webhooks-signature-settings"))
     if algorithm is None:
         return Rejected("unknown signature algorithm")
-    pairs: list[tuple[str, str]] | None = []
+    pairs: Sequence[tuple[str, str]] | None = ()
     if request.method.upper() != "GET":
         if is_form(request):
             pairs = form_pairs(request.body)
@@ -59,11 +70,14 @@ def verify(request: WebhookRequest, tokens: Sequence[SecretStr]) -> WebhookVerdi
             return Rejected("the body is not the one that was signed")
     if pairs is None:
         return Rejected("too many parameters")
-    matched = [hmac_matches(tokens, _signed(url, pairs), given, algorithm, "base64") for url in _variants(request.url)]
-    return Verified() if any(matched) else Rejected("wrong signature")
+    signed = _signed("", pairs)
+    # Which of the URL's two forms was signed is no secret, so the second is tried only where the first does not match.
+    candidates = (_signed(url) + signed for url in _variants(request.url))
+    matched = any(hmac_matches(tokens, candidate, given, algorithm, "base64") for candidate in candidates)
+    return Verified() if matched else Rejected("wrong signature")
 
 
-def _signed(url: str, pairs: Iterable[tuple[str, str]]) -> bytes:
+def _signed(url: str, pairs: Iterable[tuple[str, str]] = ()) -> bytes:
     text = url + "".join(name + value for name, value in sorted(set(pairs)))
     return text.encode("utf-8", "surrogatepass")
 
