@@ -1,4 +1,4 @@
-"""WhatsApp's statuses, signed beforehand: each says of other messages that they were delivered."""
+"""WhatsApp's statuses, signed beforehand."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+from collections.abc import Sequence
 
 SECRET = "bench-app-secret"
 NUMBER = "330011223344556"
@@ -17,12 +18,12 @@ def provider_id(number: int) -> str:
     return "wamid." + base64.b64encode(hashlib.sha256(str(number).encode()).digest() + b"whatsapp..").decode()
 
 
-def requests(host: str, path: str, first: int, count: int, batch: int) -> list[bytes]:
-    """So many POSTs with `batch` statuses each, for messages from number `first` on, none named twice."""
+def requests(host: str, path: str, first: int, count: int, batch: int, statuses: Sequence[str]) -> list[bytes]:
+    """So many POSTs with `batch` statuses each, for messages from number `first` on; each message gets all of these."""
     prepared = []
     for number in range(count):
-        start = first + number * batch
-        body = _body(range(start, start + batch))
+        start = first + number // len(statuses) * batch
+        body = _body(range(start, start + batch), statuses[number % len(statuses)])
         signature = hmac.digest(SECRET.encode(), body, "sha256").hex()
         head = (
             f"POST {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: facebookexternalua\r\nAccept: */*\r\n"
@@ -33,12 +34,12 @@ def requests(host: str, path: str, first: int, count: int, batch: int) -> list[b
     return prepared
 
 
-def _body(numbers: range) -> bytes:
+def _body(numbers: range, status: str) -> bytes:
     metadata = {"display_phone_number": "15550199000", "phone_number_id": NUMBER}
     statuses = [
         {
             "id": provider_id(number),
-            "status": "delivered",
+            "status": status,
             "timestamp": "1794300000",
             "recipient_id": "15550100000",
             "pricing": {"billable": True, "pricing_model": "PMP", "type": "regular", "category": "utility"},

@@ -1,7 +1,8 @@
 """Webhook ingest: verify, store, parse, dedupe and apply WhatsApp's statuses, beside a bare handler of the same bodies.
 
-Every status is the first proof that a message was delivered, which settles its money: the dearest that a receipt gets.
-A rate counts until the last one is applied, not only answered. Beside the receipt, each status brings a price update.
+Either every status is the first proof that a message was delivered, which settles its money: the dearest that a receipt
+gets. Or they are the three that a message usually gets: sent, delivered, read. A rate counts until the last one is
+applied, not only answered. Beside the receipt, each status brings a price update.
 """
 
 from __future__ import annotations
@@ -36,7 +37,21 @@ with warnings.catch_warnings():
 SINGLE_REQUESTS = 1500
 BATCH_REQUESTS = 40
 BATCH = 50
-_DELIVERED = re.compile(r'waypost_status_changes_total\{status="DELIVERED"\} ([0-9.e+]+)')
+_CHANGES = r'waypost_status_changes_total\{{status="{}"\}} ([0-9.e+]+)'
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """So many statuses in a request, in so many requests; each message gets all of `statuses`, the last one last."""
+
+    batch: int
+    requests: int
+    statuses: tuple[str, ...]
+
+    @property
+    def messages(self) -> int:
+        """How many messages a round needs."""
+        return self.requests // len(self.statuses) * self.batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +67,13 @@ class Figures:
 
 def measure(rounds: int, seconds: float) -> None:
     """Print requests and events per second, ratios to the bare handler, CPU per request; medians of the rounds."""
-    counts = {1: int(SINGLE_REQUESTS * seconds), BATCH: int(BATCH_REQUESTS * seconds)}
-    messages = sum(count * batch for batch, count in counts.items()) * (rounds + 1)
+    singles = int(SINGLE_REQUESTS * seconds) // 3 * 3
+    plans = [
+        Plan(1, singles, ("delivered",)),
+        Plan(1, singles, ("sent", "delivered", "read")),
+        Plan(BATCH, int(BATCH_REQUESTS * seconds), ("delivered",)),
+    ]
+    messages = sum(plan.messages for plan in plans) * (rounds + 1)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         postgres = _postgres(folder / "postgres")
@@ -68,21 +88,24 @@ def measure(rounds: int, seconds: float) -> None:
                 )
             )
         first = 0
-        for batch, count in counts.items():
+        for plan in plans:
             rows: dict[str, list[Figures]] = {target.name: [] for target in (bare, *gateways)}
             ratios: dict[str, list[float]] = {target.name: [] for target in (bare, *gateways)}
             for number in range(rounds + 1):
-                before = _round(bare, first, count, batch)
+                before = _round(bare, first, plan)
                 for target in gateways:
-                    figures, after = _round(target, first, count, batch), _round(bare, first, count, batch)
+                    figures, after = _round(target, first, plan), _round(bare, first, plan)
                     if number:  # the first one warms up
                         rows[bare.name].append(after)
                         rows[target.name].append(figures)
                         ratios[target.name].append(2 * figures.applied / (before.applied + after.applied))
                     before = after
-                first += count * batch
-            print(f"\nWebhooks with {batch} status(es), {rounds} rounds of {count}, the baseline before and after each")
-            _table(rows, ratios, batch)
+                first += plan.messages
+            print(
+                f"\nWebhooks with {plan.batch} status(es), {', '.join(plan.statuses)},"
+                f" {rounds} rounds of {plan.requests}, the baseline before and after each"
+            )
+            _table(rows, ratios, plan.batch)
 
 
 def _postgres(folder: Path) -> PostgresServer:
@@ -92,11 +115,15 @@ def _postgres(folder: Path) -> PostgresServer:
         return get_server(folder)
 
 
-def _round(target: Server, first: int, count: int, batch: int) -> Figures:
+def _round(target: Server, first: int, plan: Plan) -> Figures:
     is_bare = target.name.startswith("bare")
     path = "/api/send-sms.php" if is_bare else f"/webhooks/whatsapp/{target.keys[0]}"
-    wanted = 0.0 if is_bare else _delivered(target) + count * batch
-    command = [sys.executable, "-m", "benchmarks.webhooks", target.url, path, str(first), str(count), str(batch)]
+    last = plan.statuses[-1].upper()
+    wanted = 0.0 if is_bare else _changed(target, last) + plan.messages
+    command = [
+        sys.executable, "-m", "benchmarks.webhooks", target.url, path, str(first), str(plan.requests),
+        str(plan.batch), *plan.statuses,
+    ]  # fmt: skip
     client = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert client.stdin is not None
     assert client.stdout is not None
@@ -107,25 +134,27 @@ def _round(target: Server, first: int, count: int, batch: int) -> Figures:
         client.stdin.flush()
         answer = json.loads(client.stdout.readline())
     if not is_bare:
-        _wait(target, wanted)
+        _wait(target, last, wanted)
     elapsed = answer["seconds"] if is_bare else time.perf_counter() - began
     spent = cpu_seconds(target.pid) - before
+    count = plan.requests
     if answer["statuses"] != {"200": count}:
         raise RuntimeError(f"{target.name} answered {answer['statuses']}")
     return Figures(count / answer["seconds"], count / elapsed, spent / count * 1e6, answer["p50_ms"], answer["p99_ms"])
 
 
-def _delivered(target: Server) -> float:
+def _changed(target: Server, status: str) -> float:
+    """How many messages have come to this status."""
     with urllib.request.urlopen(f"{target.url}/metrics", timeout=30) as answer:
-        found = _DELIVERED.search(answer.read().decode())
+        found = re.search(_CHANGES.format(status), answer.read().decode())
     return float(found[1]) if found else 0.0
 
 
-def _wait(target: Server, wanted: float) -> None:
+def _wait(target: Server, status: str, wanted: float) -> None:
     deadline = time.perf_counter() + 120
-    while (delivered := _delivered(target)) < wanted:
+    while (changed := _changed(target, status)) < wanted:
         if time.perf_counter() > deadline:
-            raise RuntimeError(f"{target.name}: {wanted - delivered:.0f} statuses were never applied")
+            raise RuntimeError(f"{target.name}: {wanted - changed:.0f} statuses were never applied")
         time.sleep(0.05)  # each look costs the gateway more than an event does
 
 
@@ -182,9 +211,10 @@ def main() -> None:
     parser.add_argument("first", type=int)
     parser.add_argument("count", type=int)
     parser.add_argument("batch", type=int)
+    parser.add_argument("statuses", nargs="+")
     arguments = parser.parse_args()
     host = arguments.url.removeprefix("http://")
-    prepared = requests(host, arguments.path, arguments.first, arguments.count, arguments.batch)
+    prepared = requests(host, arguments.path, arguments.first, arguments.count, arguments.batch, arguments.statuses)
     print("ready", flush=True)
     sys.stdin.readline()
     connections = max(1, min(64, arguments.count // 8))

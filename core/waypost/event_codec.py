@@ -24,10 +24,11 @@ def storable(event: ChannelEvent) -> ChannelEvent:
     changed: dict[str, Any] = {}
     for name in _names(type(event)):  # type: ignore[arg-type]  # mypy takes the class for one of its instances
         value = getattr(event, name)
-        if value is not None:
-            kept = _kept(value)
-            if kept is not value and kept != value:
-                changed[name] = kept
+        if value is None or (type(value) is str and value.isascii() and "\0" not in value):
+            continue  # nearly all of them
+        kept = _kept(value)
+        if kept is not value and kept != value:
+            changed[name] = kept
     return replace(event, **changed) if changed else event
 
 

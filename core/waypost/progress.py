@@ -157,7 +157,8 @@ def _case(message: Outcome, stored: list[Step], told: Sequence[Report]) -> _Case
 def _receipted(case: _Case) -> bool:
     """Whether the step's status after the news is clear without a look at its history; then it is noted.
 
-    Nearly every receipt is of this kind: another proof for the one attempt of a message's one step.
+    Nearly every receipt is of this kind: another proof for the one attempt of a message's one step. It is new where it
+    brings the step further: evidence of its kind that was stored before would have done so then.
     """
     if len(case.steps) != 1 or case.message.contradictory or case.message.possible_duplicate:
         return False

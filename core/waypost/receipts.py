@@ -178,7 +178,8 @@ def _report(update: DeliveryUpdate, gateway_id: str, ref: AttemptRef, now: int, 
     bad = update.status in ("failed", "undelivered")
     evidence = Evidence(
         message_id=ref.message_id,
-        key=f"{gateway_id}:{update.event_id}",
+        # With the status, so that what an event proves is known wherever its key is, whatever ids a plugin gives.
+        key=f"{gateway_id}:{update.event_id}:{update.status}",
         step_no=ref.step_no,
         attempt=ref.attempt,
         kind=update.status,

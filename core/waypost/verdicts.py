@@ -23,22 +23,22 @@ class Verdicts:
     def __init__(self, database: Database, *, told: bool) -> None:
         self._database = database
         self._told = told
-        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._waiting: dict[str, list[asyncio.Future[str]]] = {}
         self._looking: asyncio.Task[None] | None = None
 
-    async def wait(self, message_id: str, seconds: float) -> None:
-        """Return when the message has a verdict, or after so many seconds."""
+    async def wait(self, message_id: str, seconds: float) -> str | None:
+        """The status that the message comes to by its verdict; None if there is none after so many seconds."""
         if seconds <= 0:
-            return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            return None
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(message_id, []).append(future)
         if not self._told and (self._looking is None or self._looking.done()):
             self._looking = asyncio.get_running_loop().create_task(self._look())
         try:
             async with asyncio.timeout(seconds):
-                await future
+                return await future
         except TimeoutError:
-            return
+            return None
         finally:
             self._forget(message_id, future)
 
@@ -48,9 +48,9 @@ class Verdicts:
             if status not in PENDING:
                 for future in self._waiting.get(message_id, ()):
                     if not future.done():
-                        future.set_result(None)
+                        future.set_result(status)
 
-    def _forget(self, message_id: str, future: asyncio.Future[None]) -> None:
+    def _forget(self, message_id: str, future: asyncio.Future[str]) -> None:
         waiting = self._waiting[message_id]
         waiting.remove(future)
         if not waiting:

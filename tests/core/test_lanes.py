@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from fake_channel import FakeChannel
@@ -96,6 +97,74 @@ async def test_a_busy_lane_waits_a_moment_for_more_room(
         door.set()
     for admitted in sent:
         await world.status(admitted, "SENT")
+
+
+# ---- what changes while a busy lane waits
+
+
+async def busy(world: World, gate: Gate, concurrency: int) -> Partner:
+    """A partner whose lane has no place left, and more to send."""
+    world.channel.on("*", gate)
+    gateway = await world.gateway(concurrency=concurrency)
+    await world.rate(gateway)
+    partner = await world.partner(gateway)
+    for n in range(concurrency + 6):
+        await world.accept(partner, number(n))
+    await world.start()
+    await world.channel.called(concurrency)
+    await world.rest()
+    return partner
+
+
+async def test_a_lane_that_is_stopped_claims_no_more(world: World) -> None:
+    gate = Gate()
+    await busy(world, gate, 4)
+    stopping = asyncio.create_task(world.node.outbox.stop(20))
+    await asyncio.sleep(0)
+    gate.open.set()
+    await stopping
+    assert len(world.channel.sent) == 4
+
+
+async def test_a_gateway_that_is_paused_meanwhile_sends_no_more(world: World) -> None:
+    gate = Gate()
+    partner = await busy(world, gate, 4)
+    await world.decide(lambda conn: gateways.set_status(conn, partner.gateway.id, "paused", "maintenance"))
+    gate.open.set()
+    await world.rest()
+    assert len(world.channel.sent) == 4
+
+
+async def test_a_gateway_that_may_do_less_meanwhile_does_less(world: World) -> None:
+    gate = Gate()
+    partner = await busy(world, gate, 8)
+    await world.decide(lambda conn: gateways.save(conn, replace(partner.gateway, concurrency=2)))
+    gate.open.set()
+    await world.channel.called(9)
+    gate.most = gate.inside
+    await world.channel.called(14)
+    assert gate.most <= 2
+
+
+async def test_a_rate_limit_holds_up_the_next_one_too(world: World) -> None:
+    refused = asyncio.Event()
+
+    async def answer(ctx: Context, message: OutboundMessage) -> SendResult:
+        await refused.wait()
+        raise RateLimited(retry_after=30)
+
+    world.channel.on("*", answer)
+    gateway = await world.gateway(concurrency=1)
+    await world.rate(gateway)
+    partner = await world.partner(gateway)
+    first, *_ = [await world.accept(partner, number(n)) for n in range(3)]
+    await world.start()
+    await world.channel.called(1)
+    await world.rest()
+    refused.set()
+    await world.state(first, "queued")
+    await world.rest()
+    assert len(world.channel.sent) == 1
 
 
 async def test_one_apps_burst_does_not_hold_up_anothers_message(world: World) -> None:

@@ -354,3 +354,16 @@ async def test_what_contradicts_a_receipt_is_seen_all_the_same(world: World, kin
     message = await world.message(admitted.message.id)
     assert (message.status, message.contradictory, message.captured) == ("READ", True, PRICE)
     assert await world.books_balance()
+
+
+async def test_an_event_id_that_is_used_twice_proves_what_is_stored(world: World) -> None:
+    """A careless plugin: whatever it calls two receipts, the status is that of the stored events."""
+    partner = await world.partner()
+    await world.start()
+    admitted = await sent(world, partner)
+    for status in ("sent", "delivered", "failed"):
+        await world.tell(partner, DeliveryUpdate(event_id="same", status=status, provider_id="p-1"))  # type: ignore[arg-type]
+    message = await world.message(admitted.message.id)
+    assert sorted(await world.kinds(message.id)) == ["delivered", "failed", "sending", "sent", "sent"]
+    assert (message.status, message.contradictory, message.captured) == ("DELIVERED", True, PRICE)
+    assert await world.books_balance()

@@ -28,6 +28,7 @@ class Stubborn:
     def __init__(self) -> None:
         self.let_go = asyncio.Event()
         self.canceled = 0
+        self.swallowed = asyncio.Event()
 
     async def __call__(self, ctx: object, message: object) -> SendResult:
         while not self.let_go.is_set():
@@ -35,6 +36,7 @@ class Stubborn:
                 await self.let_go.wait()
             except asyncio.CancelledError:
                 self.canceled += 1
+                self.swallowed.set()
         return SendResult(provider_ids=("late",))
 
 
@@ -231,6 +233,21 @@ async def test_what_is_abandoned_is_kept_until_it_ends(hasty: None) -> None:
     await task
     await asyncio.sleep(0)
     assert not plugin.runs(task)
+
+
+async def test_one_that_is_overdue_is_named_even_if_nobody_waits_any_more(hasty: None) -> None:
+    stubborn = Stubborn()
+    bounds = deadlines.Deadlines("bad")
+    named: list[str] = []
+    bounds.on_abandoned = named.append
+    call = asyncio.ensure_future(bounds.bounded("send", stubborn(None, MESSAGE), 0.01))
+    await stubborn.swallowed.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert named == ["send"]
+    stubborn.let_go.set()
+    await asyncio.sleep(0)
 
 
 async def test_an_answer_that_comes_in_the_grace_counts(hasty: None) -> None:

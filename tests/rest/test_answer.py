@@ -62,8 +62,9 @@ async def ask(make: Callable[[], web.StreamResponse], request: str) -> tuple[str
         "GET / HTTP/1.0\r\n\r\n",
         "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
         "HEAD / HTTP/1.1\r\nHost: x\r\n\r\n",
+        "DELETE / HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
-    ids=["GET", "POST", "closing", "HTTP/1.0", "HTTP/1.0 that stays", "HEAD"],
+    ids=["GET", "POST", "closing", "HTTP/1.0", "HTTP/1.0 that stays", "HEAD", "DELETE"],
 )
 @pytest.mark.parametrize("status", [200, 204, 404, 413, 503])
 async def test_it_says_what_aiohttp_would_say(request_text: str, status: int) -> None:
@@ -89,9 +90,27 @@ async def test_requests_that_come_together_are_answered_in_order() -> None:
     assert [answer.rpartition(b"\r\n\r\n")[2] for answer in answers] == [b"0", b"1", b"2"]
 
 
-async def test_a_header_never_becomes_two(caplog: pytest.LogCaptureFixture) -> None:
-    headers = {"X-Request-Id": "r-1\r\nSet-Cookie: a=b"}
+async def test_one_who_asks_and_does_not_read_gets_no_more() -> None:
+    answered = 0
+
+    def make() -> Answer:
+        nonlocal answered
+        answered += 1
+        return Answer(b"x" * 20_000)
+
+    async with connected(make) as (_, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 10_000)
+        before = -1
+        while answered > before:  # until it stands still
+            before = answered
+            await asyncio.sleep(0.1)
+        assert 0 < answered < 2_000
+
+
+@pytest.mark.parametrize("value", ["r-1\r\nSet-Cookie: a=b", "r-1\nSet-Cookie: a=b", "r\0", "r\x7f"])
+async def test_a_header_never_becomes_two(caplog: pytest.LogCaptureFixture, value: str) -> None:
+    headers = {"X-Request-Id": value}
     async with connected(lambda: Answer(BODY, headers=headers)) as (reader, writer):
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert await asyncio.wait_for(reader.read(), 10) == b""
-    assert "a header must not hold a line break" in caplog.text
+    assert "a header must not hold control characters" in caplog.text

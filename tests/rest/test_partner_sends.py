@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import pytest
 from deployment import Deployment, RunDeployment
 from fake_channel import FakeChannel
+from sqlalchemy import Connection
 from waypost.plugin import OutboundMessage, SendResult
 from waypost.plugin.types import Context
 from world import Partner
@@ -159,10 +161,28 @@ async def test_a_wait_ends_with_the_verdict(run: RunDeployment, slow: Slow) -> N
     assert took < 20
 
 
+async def test_the_answer_tells_the_verdict_even_where_a_receipt_is_quicker(
+    gateway: Deployment, partner: Partner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = gateway.node.read
+
+    async def late(work: Callable[[Connection], object]) -> object:
+        await gateway.settle()
+        return await read(work)
+
+    monkeypatch.setattr(gateway.node, "read", late)
+    answer = await gateway.send(partner.secret, {"to": "+1234567890"})
+    data = answer.json["data"]
+    assert (data["status"], data["cost"], answer.json["message"]) == ("SENT", 0.12, "Message sent successfully.")
+    monkeypatch.undo()
+    shown = await gateway.get(f"/partner/message/{data['messageId']}", partner.secret)
+    assert shown.json["data"]["status"] == "DELIVERED"
+
+
 async def test_an_odd_preference_is_ignored(gateway: Deployment, partner: Partner) -> None:
     for odd in ("await=0", "wait", "wait=", "wait=-1", "wait=1.5", "wait=\u0663", "respond-asynchronously", ",;,", ""):
         took, status, applied = await _timed(gateway, partner, Prefer=odd)
-        # The receipt may come before the answer is made, which then tells of it.
+        # The receipt may come even before what the provider answers.
         assert status in ("SENT", "DELIVERED"), odd
         assert applied is None
         assert took < 20

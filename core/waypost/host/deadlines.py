@@ -74,17 +74,19 @@ class Deadlines:
             _resolve(over)
 
         task.add_done_callback(ended)
+        overdue = False
         try:
             await over
+            if not task.done():
+                overdue = True
+                await self._end(task, hook)
         except asyncio.CancelledError:
             await self._end(task, hook)
             raise
         finally:
             timer.cancel()
-        if not task.done():
-            await self._end(task, hook)
-            if not task.done() or task.cancelled():
-                raise OverdueError
+        if overdue and (not task.done() or task.cancelled()):
+            raise OverdueError
         if task.cancelled():
             raise CanceledItselfError
         answer, error = task.result()

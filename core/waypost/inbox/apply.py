@@ -5,7 +5,7 @@ One event that makes no sense never takes its neighbours down.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +28,7 @@ from waypost.plugin.events import (
     InboundMessage,
     PriceUpdate,
 )
+from waypost.plugin.types import Address
 from waypost.progress import Change, Rules, report
 from waypost.receipts import PlacedUpdate
 from waypost.store import deliveries, events, inbound
@@ -89,8 +90,27 @@ def apply_events(
     kept = _kept(conn, others, known, now)
     found = receipts.reports(conn, updates, known, now) if updates else []
     changes = report(conn, found, rules, now, beside=[*beside, kept])
+    inbound.keep_apart(conn, [name for item in others for name in _spoken_of(item)])
     _consents(conn, others, now)
     return Applied(changes, _inbound(conn, others, now))
+
+
+def _spoken_of(item: Placed) -> Iterator[str]:
+    """The inbound message and the people that an event is about."""
+    event = item.event
+    gateway_id = item.gateways[0].id if item.gateways else ""
+    people: tuple[Address, ...] = ()
+    if isinstance(event, InboundMessage):
+        yield f"{gateway_id} message {event.provider_id}"
+        people = event.sender
+    elif isinstance(event, Engagement):
+        people = event.sender
+    elif isinstance(event, ConsentChange):
+        people = (event.address,)
+    elif isinstance(event, AddressChange):
+        people = (event.old, event.new)
+    for address in people:
+        yield f"{gateway_id} person {address.value}"
 
 
 def _inbound(conn: Connection, placed: Sequence[Placed], now: int) -> list[Inbound]:

@@ -34,6 +34,8 @@ LEFT_BEHIND = 30 * SECOND
 #: How long a receipt waits for its message.
 PARKED_FOR = 72 * HOUR
 MAX_BATCH = 128
+#: So many deliveries share a transaction at most: each may hold a hundred events, and others wait for its locks.
+MAX_TOGETHER = 32
 #: Deliveries with more bytes are parsed beside the event loop.
 LARGE = 1_000_000
 
@@ -66,7 +68,7 @@ class Inbox:
         self._received = received
         self._parser = Parser(accounts, plugins, directory)
         self._lane: GroupCommit[Parsed, Applied] = GroupCommit(
-            database, self._take, max_batch=MAX_BATCH, depth=2, committed=self._committed
+            database, self._take, max_batch=MAX_TOGETHER, depth=2, committed=self._committed
         )
         self._receiver = Receiver(accounts, directory, plugins, clock, self._accept, count)
         self._waiting: list[Delivery] = []
@@ -119,8 +121,10 @@ class Inbox:
         return [take(conn, parsed, self._rules, self._clock)] * len(parsed)
 
     def _committed(self, _: Sequence[Parsed], applied: Sequence[Applied]) -> None:
-        self._changed(applied[0].changes)
-        self._received(applied[0].inbound)
+        try:
+            self._changed(applied[0].changes)
+        finally:
+            self._received(applied[0].inbound)
 
     # ---- later
 

@@ -78,6 +78,7 @@ class Lane:
         #: Told once no more sends are under way than so many.
         self._few: asyncio.Future[None] | None = None
         self._left = 0
+        self._has_gathered = False
 
     @property
     def in_flight(self) -> int:
@@ -96,6 +97,7 @@ class Lane:
         """Claim no more, and wait for the sends under way as long as patience lasts, in seconds."""
         self._stopping = True
         self._nudge.set()
+        self._tell_few()
         if self._task is not None:
             await asyncio.wait([self._task])
         if self._sending:
@@ -129,9 +131,9 @@ class Lane:
         held = (self._hold_until - self._tools.clock.now()) / SECOND
         if held > 0:
             return min(held, self._tools.poll)
-        room = min(await self._room(gateway.concurrency), MAX_CLAIM)
-        if room <= 0:
-            return 0.0
+        if await self._has_waited_for_room(gateway.concurrency):
+            return 0.0  # much may have changed meanwhile
+        room = min(gateway.concurrency - len(self._sending), MAX_CLAIM)
         allowed = self.breaker.allowance(room)
         if allowed <= 0:
             return min(max(self.breaker.opens_in(), 0.01), self._tools.poll)
@@ -145,14 +147,18 @@ class Lane:
             self.breaker.unused()
         return 0.0
 
-    async def _room(self, concurrency: int) -> int:
-        """How many more may be sent now; where only a few may, wait a moment for more."""
+    async def _has_waited_for_room(self, concurrency: int) -> bool:
+        """Wait until one more may be sent; and where only a few may, a moment for more."""
+        few = concurrency - min(max(1, concurrency // ROOM), MAX_CLAIM)
         if len(self._sending) >= concurrency:
             await self._thinned(concurrency - 1)
-        enough = min(max(1, concurrency // ROOM), MAX_CLAIM)
-        if len(self._sending) > concurrency - enough:
-            await self._thinned(concurrency - enough, GATHERING)
-        return concurrency - len(self._sending)
+        elif len(self._sending) > few and not self._has_gathered:
+            await self._thinned(few, GATHERING)
+            self._has_gathered = True
+        else:
+            self._has_gathered = False
+            return False
+        return True
 
     async def _thinned(self, left: int, seconds: float | None = None) -> None:
         """Wait until only so many sends are under way, or so long."""

@@ -142,7 +142,8 @@ _PARKED = ("gateway_id", "event_id", "provider_id", "correlation", "event", "rec
 
 def park(conn: Connection, rows: Sequence[Parked]) -> None:
     """Keep events whose message is not known yet; a duplicate is kept once."""
-    insert_new(conn, parked_event, _PARKED, [tuple(getattr(row, column) for column in _PARKED) for row in rows])
+    found = sorted((tuple(getattr(row, column) for column in _PARKED) for row in rows), key=itemgetter(0, 1))
+    insert_new(conn, parked_event, _PARKED, found)
 
 
 def parked_under(conn: Connection, provider_ids: Sequence[tuple[str, str]]) -> list[Parked]:

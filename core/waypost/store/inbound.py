@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import orjson
 from sqlalchemy import Connection, select, text
 
-from waypost.store.bulk import in_keys, insert_many, keys, update_many
+from waypost.store.bulk import in_keys, insert_new, keys, update_many
+from waypost.store.driver import is_postgres, run
 from waypost.store.tables import conversation, inbound_message
 
 
@@ -34,25 +35,33 @@ class Inbound:
 _COLUMNS = tuple(column.name for column in inbound_message.c)
 
 
+def keep_apart(conn: Connection, names: Iterable[str]) -> None:
+    """Let no other transaction that names one of these go on before this one ends.
+
+    What is said of a message or a person may be said in two transactions at the same time; the later one must see what
+    the earlier one stored. SQLite has one writer anyway.
+    """
+    wanted = sorted(set(names))
+    if wanted and is_postgres(conn):
+        run(conn, _KEEP_APART, (wanted,))
+
+
+#: In one order for all, so that no two wait for each other.
+_KEEP_APART = """
+    SELECT pg_advisory_xact_lock(key) FROM (
+        SELECT DISTINCT hashtextextended(name, 0) AS key FROM unnest($1::text[]) AS name ORDER BY key) AS k
+"""
+
+
 def add_new(conn: Connection, rows: Sequence[Inbound]) -> list[Inbound]:
     """Store the messages that are new; return those."""
     unique: dict[tuple[str, str], Inbound] = {}
     for row in rows:
         unique.setdefault((row.gateway_id, row.provider_id), row)
-    found = conn.execute(
-        text(
-            "SELECT gateway_id, provider_id FROM inbound_message"
-            f" WHERE {in_keys(conn, 'gateway_id', 'gateways')} AND {in_keys(conn, 'provider_id', 'ids')}"
-        ),
-        {
-            "gateways": keys(conn, sorted({gateway for gateway, _ in unique})),
-            "ids": keys(conn, sorted({provider_id for _, provider_id in unique})),
-        },
-    )
-    known = {(row[0], row[1]) for row in found}
-    new = [row for key, row in unique.items() if key not in known]
-    insert_many(conn, inbound_message, _COLUMNS, [tuple(getattr(row, column) for column in _COLUMNS) for row in new])
-    return new
+    found = [unique[key] for key in sorted(unique)]
+    new = insert_new(conn, inbound_message, _COLUMNS, [tuple(getattr(row, name) for name in _COLUMNS) for row in found])
+    ids = {row[0] for row in new}
+    return [row for row in unique.values() if row.id in ids]
 
 
 def change(conn: Connection, gateway_id: str, provider_id: str, content: str | None) -> bool:

@@ -28,8 +28,8 @@ from waypost.store.driver import as_sqlalchemy
 T = TypeVar("T")
 
 POOL_SIZE = 12
-#: So many of them are kept for single statements: for two batches of admissions, and for one of deliveries.
-LONE = 3
+#: So many of them are kept for single statements: for two batches of admissions.
+LONE = 2
 #: How old a connection may become, in seconds.
 RECYCLE = 1800
 RETRIES = 4
@@ -224,6 +224,7 @@ def _unavailable(error: DBAPIError) -> Exception:
         or state[:2] in {"08", "53", "57", "58"}
         or state[:2] in _REFUSED
         or state == "25006"
+        or state in _RETRYABLE  # again and again: it is too busy
         or (isinstance(error, OperationalError) and not state)
     ):
         return StoreUnavailableError(f"PostgreSQL: {_REFUSED.get(state[:2]) or state or type(error.orig).__name__}")

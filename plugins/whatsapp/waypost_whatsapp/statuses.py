@@ -35,11 +35,12 @@ def status_events(change: Change, piece: Any) -> Iterator[ChannelEvent]:
     participant = text(piece, "recipient_participant_id") or text(piece, "recipient_participant_user_id")
     identity = (change.account_ref, provider_id or f"ref.{correlation}", word, participant)
     recipient = _recipient(piece)
+    occurred_at = moment_at(piece)
     code, error_class, detail = _failure(piece) if status == "failed" else (None, None, None)
     yield DeliveryUpdate(
         event_id=event_id("status", *identity),
         account_ref=change.account_ref,
-        occurred_at=moment_at(piece),
+        occurred_at=occurred_at,
         raw=piece,
         status=status,
         provider_id=provider_id,
@@ -55,7 +56,7 @@ def status_events(change: Change, piece: Any) -> Iterator[ChannelEvent]:
         yield PriceUpdate(
             event_id=event_id("price", *identity[:2], participant, piece_digest(pricing)),
             account_ref=change.account_ref,
-            occurred_at=moment_at(piece),
+            occurred_at=occurred_at,
             raw=piece,
             provider_id=provider_id,
             correlation=correlation,

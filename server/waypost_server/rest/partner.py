@@ -14,6 +14,7 @@ from waypost.admission.request import SendRequest
 from waypost.clock import from_datetime, iso
 from waypost.ids import is_id
 from waypost.lifecycle.evidence import Evidence
+from waypost.lifecycle.status import POSITIVE_ENDS
 from waypost.log import logger
 from waypost.node import Node
 from waypost.refusals import InvalidPagination, MessageNotFound, Refusal, Unavailable, ValidationFailed
@@ -108,9 +109,10 @@ class PartnerApi:
         return replies.partner_success(replies.message_data(message), replies.told(message.status), headers)
 
     async def _after_verdict(self, message: Message, wait: float) -> Message:
-        await self._node.verdicts.wait(message.id, wait)
-        found = await self._node.read(lambda conn: messages.get(conn, message.id))
-        return found or message
+        verdict = await self._node.verdicts.wait(message.id, wait)
+        found = await self._node.read(lambda conn: messages.get(conn, message.id)) or message
+        # A receipt may be quicker than this answer. What was waited for is the verdict: SENT, as the document has it.
+        return replace(found, status=verdict) if verdict and found.status in POSITIVE_ENDS else found
 
     # ---- reading
 

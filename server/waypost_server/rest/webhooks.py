@@ -67,7 +67,12 @@ class Webhooks:
             given = WebhookRequest(
                 method=request.method,
                 url=self._public_url(request),
-                headers=tuple((name.lower(), _text(value)) for name, value in request.headers.items()),
+                headers=tuple(
+                    [
+                        (name.lower(), value if value.isascii() else _text(value))
+                        for name, value in request.headers.items()
+                    ]
+                ),
                 query=tuple(request.query.items()),
                 body=body,
             )
@@ -98,8 +103,6 @@ def _text(value: str) -> str:
 
     Proxies add such headers of their own, and no receipt may be lost for them.
     """
-    if value.isascii():
-        return value
     given = value.encode("utf-8", "surrogateescape")
     try:
         return given.decode()
