@@ -28,7 +28,7 @@ from waypost.log import logger
 from waypost.metrics import Metrics
 from waypost.outbox.service import Outbox
 from waypost.plugin.types import LastReceipt
-from waypost.progress import Change, Rules
+from waypost.progress.case import Change, Rules
 from waypost.routing import Directory, load_directory
 from waypost.store import listeners, migrate, nodes, rates, steps
 from waypost.store.database import Database, StoreUnavailableError, Work, open_database

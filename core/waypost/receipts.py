@@ -18,7 +18,7 @@ from waypost.lifecycle.evidence import Evidence
 from waypost.plugin.errors import ERROR_CLASSES
 from waypost.plugin.events import DeliveryUpdate
 from waypost.plugin.types import Address
-from waypost.progress import Report
+from waypost.progress.case import Report
 from waypost.store import events, steps
 from waypost.store.events import AttemptRef, Parked
 

@@ -13,7 +13,8 @@ from waypost.credit import Move
 from waypost.lifecycle.evidence import Evidence, core_key
 from waypost.outbox.attempt import evidence
 from waypost.plugin import LookupResult, OutcomeUnknown, Quote, QuoteLine
-from waypost.progress import Report, report
+from waypost.progress.case import Report
+from waypost.progress.report import report
 from waypost.store import events, ledger, steps
 from waypost.store.steps import Step
 from world import TO, OpenWorld, World

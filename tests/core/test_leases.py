@@ -8,7 +8,7 @@ from waypost.lifecycle.evidence import Evidence, core_key
 from waypost.outbox.attempt import evidence
 from waypost.outbox.sweeper import MAX_CLAIMS
 from waypost.plugin import DeliveryUpdate, SendResult, Transient
-from waypost.progress import Report
+from waypost.progress.case import Report
 from waypost.store import events, steps
 from waypost.store.database import Database
 from waypost.store.steps import Step

@@ -29,7 +29,8 @@ from waypost.plugin.events import (
     PriceUpdate,
 )
 from waypost.plugin.types import Address
-from waypost.progress import Change, Rules, report
+from waypost.progress.case import Change, Rules
+from waypost.progress.report import report
 from waypost.receipts import PlacedUpdate
 from waypost.store import deliveries, events, inbound
 from waypost.store.bulk import Insertion

@@ -27,7 +27,7 @@ from waypost.log import logger
 from waypost.plugin.errors import ChannelError
 from waypost.plugin.events import ChannelEvent
 from waypost.plugin.types import WebhookRequest
-from waypost.progress import Change, Rules
+from waypost.progress.case import Change, Rules
 from waypost.routing import Directory
 from waypost.store import deliveries, listeners
 from waypost.store.database import Database, StoreUnavailableError

@@ -21,7 +21,8 @@ from waypost.inbox.parse import Parsed, Parser
 from waypost.inbox.receive import Receiver
 from waypost.log import logger
 from waypost.plugin.types import WebhookReply, WebhookRequest
-from waypost.progress import Change, Rules, report
+from waypost.progress.case import Change, Rules
+from waypost.progress.report import report
 from waypost.routing import Directory
 from waypost.store import deliveries
 from waypost.store.database import Database, StoreUnavailableError

@@ -13,7 +13,7 @@ from waypost.outbox.retry import decide
 from waypost.plugin.content import STANDARD_CONTENT, Content, Unknown
 from waypost.plugin.errors import ChannelError, NotSent, OutcomeUnknown, Permanent
 from waypost.plugin.types import Address, OutboundMessage, SendResult
-from waypost.progress import Report, Retry
+from waypost.progress.case import Report, Retry
 from waypost.receipts import WATERMARKS_FEATURE, watermark_id
 from waypost.store.events import AttemptRef
 from waypost.store.messages import Message

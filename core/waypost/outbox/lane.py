@@ -24,7 +24,7 @@ from waypost.outbox.attempt import Attempt
 from waypost.outbox.breaker import Breaker
 from waypost.outbox.retry import decide
 from waypost.plugin.errors import AccountBlocked, ChannelError, OutcomeUnknown, RateLimited, Transient
-from waypost.progress import Change, Report
+from waypost.progress.case import Change, Report
 from waypost.routing import Directory
 from waypost.store import events, gateways, messages, steps
 from waypost.store.database import Database, StoreUnavailableError

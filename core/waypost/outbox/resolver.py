@@ -13,7 +13,7 @@ from waypost.outbox import attempt as attempts
 from waypost.outbox.sweeper import first_evidence
 from waypost.plugin.errors import ChannelError
 from waypost.plugin.types import LookupResult, SendAttempt
-from waypost.progress import Change, Report, Retry
+from waypost.progress.case import Change, Report, Retry
 from waypost.routing import Directory
 from waypost.store import events, steps
 from waypost.store.database import Database

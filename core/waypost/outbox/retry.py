@@ -10,7 +10,7 @@ import tenacity
 
 from waypost.clock import SECOND
 from waypost.plugin.errors import AccountBlocked, NotSent, RateLimited
-from waypost.progress import Retry
+from waypost.progress.case import Retry
 from waypost.store.steps import Step
 
 TRIES = 4

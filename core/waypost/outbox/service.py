@@ -17,7 +17,8 @@ from waypost.outbox.lane import Lane, LaneTools
 from waypost.outbox.resolver import Resolver
 from waypost.outbox.sweeper import BATCH, POISONED_FOR, Swept, sweep
 from waypost.plugin.errors import AccountBlocked
-from waypost.progress import Change, Report, Rules, report
+from waypost.progress.case import Change, Report, Rules
+from waypost.progress.report import report
 from waypost.routing import Directory
 from waypost.store import steps
 from waypost.store.database import Database, StoreUnavailableError

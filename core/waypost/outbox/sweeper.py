@@ -21,7 +21,8 @@ from sqlalchemy import Connection
 from waypost.clock import MINUTE
 from waypost.lifecycle.evidence import Evidence
 from waypost.outbox.attempt import evidence
-from waypost.progress import Change, Report, Retry, Rules, report
+from waypost.progress.case import Change, Report, Retry, Rules
+from waypost.progress.report import report
 from waypost.store import messages, steps
 from waypost.store.messages import Message
 from waypost.store.steps import Step

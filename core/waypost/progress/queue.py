@@ -1,0 +1,139 @@
+"""The queue: what a step's status means for its place in the queue, and for the fallback after it."""
+
+from __future__ import annotations
+
+from waypost.lifecycle.evidence import Evidence, Kind, core_key
+from waypost.lifecycle.status import NEGATIVE_ENDS, StepStatus, reached
+from waypost.progress.case import Case, Retry, Rules
+from waypost.store.steps import Step, load_choices
+
+#: How often a step is sent in all, where its app wishes to resend after an unknown outcome.
+MOST_SENDS = 3
+
+
+def advance(case: Case, rules: Rules, now: int) -> list[Evidence]:
+    """Bring every step's queue state in line with its status; return evidence of our own that follows."""
+    follow: list[Evidence] = []
+    earlier: tuple[Step, StepStatus] | None = None
+    for step in case.steps:
+        if step.state == "waiting":
+            if earlier is None:
+                continue
+            decision = _fallback_due(case, step, *earlier, rules, now)
+            if decision is not None:
+                follow.append(_own(step, decision, now, code="NOT_NEEDED" if decision == "canceled" else None))
+                _start(case, step, decision)
+            break
+        status = case.status_of(step)
+        _follow_status(case, step, status, rules, now)
+        if status.status == "QUEUED" and step.state == "ended":
+            # It was given up as unknown, its credit is released, and only then was it found never to have been sent.
+            follow.append(_own(step, "expired", now, code="EXPIRED"))
+        earlier = (step, status)
+    return follow
+
+
+def _follow_status(case: Case, step: Step, status: StepStatus, rules: Rules, now: int) -> None:
+    step.status = status.status
+    followed = status.status == "SENT" or (status.status == "DELIVERED" and _waited_for(case, step))
+    if followed or status.status == "UNKNOWN":
+        gateway_id = (status.decided_by.gateway_id if status.decided_by else None) or step.gateway_id
+        if step.window_until is None:
+            step.window_until = now + rules.receipt_window(gateway_id)
+    if followed:
+        step.state, step.owner = "sent", None
+        step.wake_at = None if status.window_closed else step.window_until
+    elif status.status == "UNKNOWN":
+        _unknown(case, step, status, rules, now)
+    elif status.status == "QUEUED":
+        retry = case.retries.get((step.step_no, step.attempt))
+        if step.state in ("sending", "unknown") or (step.state == "claimed" and retry is not None):
+            _queue_again(case, step, retry, now)
+    elif status.status != "SENDING":
+        step.state, step.owner, step.wake_at = "ended", None, None
+
+
+def _unknown(case: Case, step: Step, status: StepStatus, rules: Rules, now: int) -> None:
+    """Some attempt may have been sent. What is done depends on the latest attempt, which may be a later one."""
+    latest = {item.kind for item in case.evidence if item.step_no == step.step_no and item.attempt == step.attempt}
+    retry = case.retries.get((step.step_no, step.attempt))
+    if step.state in ("queued", "claimed") or latest == {"sending"}:
+        return  # a resend is on its way already
+    assert step.window_until is not None
+    if status.window_closed:
+        step.state, step.owner, step.wake_at = "ended", None, None
+        return
+    if retry is not None and step.state == "sending":
+        _queue_again(case, step, retry, now)
+        return
+    if step.state == "sending":
+        step.state, step.owner = "unknown", None
+        step.due_at = now
+        if rules.on_unknown(case.message.app_id) == "resend" and step.attempt < MOST_SENDS:
+            _queue_again(case, step, None, now)
+            return
+    step.wake_at = min(step.window_until, step.due_at)
+
+
+def _queue_again(case: Case, step: Step, retry: Retry | None, now: int) -> None:
+    step.state, step.owner, step.status = "queued", None, "QUEUED"
+    step.wake_at = step.deadline
+    if retry is None:
+        step.due_at = now
+    else:
+        choices = load_choices(step.choices)
+        step.due_at, step.choice, step.tries = retry.due_at, retry.choice, retry.tries
+        step.gateway_id = choices[retry.choice].gateway_id
+    case.change.queued_on.append(step.gateway_id)
+
+
+# ---- fallback
+
+
+def _waited_for(case: Case, step: Step) -> bool:
+    """Whether the next step waits for this one to be read, so that being delivered is not its end."""
+    return any(
+        other.step_no == step.step_no + 1 and other.state == "waiting" and other.until == "read" for other in case.steps
+    )
+
+
+def _fallback_due(case: Case, step: Step, before: Step, status: StepStatus, rules: Rules, now: int) -> Kind | None:
+    """What to do with a waiting step: start it (`queued`), drop it (`canceled`), or nothing yet."""
+    if status.status in NEGATIVE_ENDS:
+        abandoned = status.status == "CANCELED" or now >= step.deadline
+        return "canceled" if abandoned else "queued"
+    if reached(status.status, step.until):
+        return "canceled"
+    if status.status == "UNKNOWN":
+        return "queued" if rules.on_unknown(case.message.app_id) == "fallback" else None
+    if status.window_closed:
+        return "canceled"
+    if step.after is not None and status.status in ("SENT", "DELIVERED"):
+        proof = ("sent", "delivered")
+        sent_at = min(item.at for item in case.evidence if item.step_no == before.step_no and item.kind in proof)
+        if now >= sent_at + step.after:
+            return "queued"
+        before.wake_at = min(before.wake_at or step.deadline, sent_at + step.after)
+    return None
+
+
+def _start(case: Case, step: Step, decision: Kind) -> None:
+    if decision == "canceled":
+        step.state, step.wake_at = "ended", None
+        return
+    step.state, step.wake_at = "queued", step.deadline
+    case.change.queued_on.append(step.gateway_id)
+
+
+def _own(step: Step, kind: Kind, now: int, *, code: str | None = None) -> Evidence:
+    return Evidence(
+        message_id=step.message_id,
+        key=core_key(step.step_no, 0, kind),
+        step_no=step.step_no,
+        attempt=0,
+        kind=kind,
+        source="core",
+        gateway_id=step.gateway_id,
+        at=now,
+        code=code,
+    )
