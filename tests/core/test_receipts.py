@@ -319,14 +319,13 @@ async def test_every_parked_receipt_has_its_turn(world: World) -> None:
 
 
 async def test_most_receipts_are_read_without_the_history(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    partner = await world.partner()
-    await world.start()
-    admitted = await sent(world, partner)
-
     def unread(conn: Connection, ids: object) -> None:
         raise AssertionError("nobody need look at what happened before")
 
     monkeypatch.setattr(events, "of_messages", unread)
+    partner = await world.partner()
+    await world.start()
+    admitted = await sent(world, partner)
     for number, status in enumerate(["sent", "delivered", "delivered", "sent", "read", "delivered"]):
         await world.tell(
             partner,

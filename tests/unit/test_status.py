@@ -98,10 +98,12 @@ def test_where_the_history_is_not_asked_it_would_have_said_the_same(known: list[
         assert (after.status, after.contradictory, after.possible_duplicate) == (status, False, False)
 
 
-@pytest.mark.parametrize("before", ["QUEUED", "SENDING", "UNKNOWN", "FAILED", "UNDELIVERED", "EXPIRED", "CANCELED"])
-def test_the_history_is_asked_unless_it_was_sent(before: str) -> None:
+@pytest.mark.parametrize("before", ["QUEUED", "UNKNOWN", "FAILED", "UNDELIVERED", "EXPIRED", "CANCELED"])
+def test_the_history_is_asked_unless_it_went_out(before: str) -> None:
     assert after_receipts(before, ["delivered"]) is None
     assert after_receipts("SENT", ["delivered", "failed"]) is None
+    assert after_receipts("SENT", []) is None
+    assert after_receipts("SENDING", ["sent"]) == "SENT"
     assert after_receipts("SENT", ["delivered", "sent"]) == "DELIVERED"
     assert after_receipts("READ", ["delivered"]) == "READ"
 

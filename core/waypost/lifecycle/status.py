@@ -132,7 +132,7 @@ def after_receipts(before: str, kinds: Iterable[str]) -> Status | None:
     then they can only bring it further.
     """
     told = set(kinds)
-    if before not in _RECEIPTS.values() or not told <= _RECEIPTS.keys():
+    if before not in ("SENDING", *_RECEIPTS.values()) or not told or not told <= _RECEIPTS.keys():
         return None
     return [status for kind, status in _RECEIPTS.items() if kind in told or status == before][-1]
 

@@ -97,7 +97,7 @@ class Case:
         step, news = self.steps[0], self.news.values()
         if step.attempt != 1 or any(item.step_no != step.step_no or item.attempt != 1 for item in news):
             return False
-        if step.status == "SENT" and step.settled_at is not None:
+        if step.status in ("SENDING", "SENT") and step.settled_at is not None:
             return False  # it had ended otherwise, or its window has closed
         status = after_receipts(step.status, [item.kind for item in news])
         if status is None:

@@ -9,7 +9,7 @@ the default port, so that both forms are tried. Sources: Twilio docs, "Webhooks 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from urllib.parse import parse_qsl, urlsplit
 
@@ -82,17 +82,17 @@ def _signed(url: str, pairs: Iterable[tuple[str, str]] = ()) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _variants(url: str) -> list[str]:
+def _variants(url: str) -> Iterator[str]:
+    """The URL as it is, then with its default port put in or left out."""
+    yield url
     try:
         parts = urlsplit(url)
     except ValueError:
-        return [url]
-    if not parts.netloc:
-        return [url]
-    without = _PORT.sub("", parts.netloc)
-    with_default = f"{parts.netloc}:{443 if parts.scheme == 'https' else 80}"
-    other = with_default if without == parts.netloc else without
-    return [url, url.replace(parts.netloc, other, 1)]
+        return
+    if parts.netloc:
+        without = _PORT.sub("", parts.netloc)
+        with_default = f"{parts.netloc}:{443 if parts.scheme == 'https' else 80}"
+        yield url.replace(parts.netloc, with_default if without == parts.netloc else without, 1)
 
 
 def _algorithm(settings: str | None) -> Algorithm | None:
