@@ -129,3 +129,13 @@ async def test_the_same_people_in_another_order_do_not_stand_in_each_others_way(
         )
     assert len(await messages(world, gateway)) == 60
     assert await world.database.read(deadlocks) == before
+
+
+async def test_however_much_is_said_it_takes_few_locks(world: World) -> None:
+    """PostgreSQL keeps room for some thousands, for all transactions of all nodes."""
+
+    def work(conn: Connection) -> int:
+        inbound.keep_apart(conn, (f"gw person {number}" for number in range(25_000)))
+        return int(conn.execute(text("SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory'")).scalar_one())
+
+    assert await world.database.write(work) == 1024

@@ -79,6 +79,8 @@ def apply_events(
             updates.append(PlacedUpdate(item.event, tuple(gateway.id for gateway in item.gateways)))
         else:
             others.append(item)
+    # First of all: whoever has to wait here should hold nothing that others wait for.
+    inbound.keep_apart(conn, [name for item in others for name in _spoken_of(item)])
     known = events.refs(
         conn,
         {
@@ -91,27 +93,32 @@ def apply_events(
     kept = _kept(conn, others, known, now)
     found = receipts.reports(conn, updates, known, now) if updates else []
     changes = report(conn, found, rules, now, beside=[*beside, kept])
-    inbound.keep_apart(conn, [name for item in others for name in _spoken_of(item)])
     _consents(conn, others, now)
     return Applied(changes, _inbound(conn, others, now))
 
 
 def _spoken_of(item: Placed) -> Iterator[str]:
-    """The inbound message and the people that an event is about."""
-    event = item.event
-    gateway_id = item.gateways[0].id if item.gateways else ""
+    """The inbound message and the people of whom an event changes what is known."""
+    if not item.gateways:
+        return
+    event, gateway_id = item.event, item.gateways[0].id
     people: tuple[Address, ...] = ()
     if isinstance(event, InboundMessage):
         yield f"{gateway_id} message {event.provider_id}"
         people = event.sender
     elif isinstance(event, Engagement):
-        people = event.sender
+        people = event.sender if _opens_the_window(event) else ()
     elif isinstance(event, ConsentChange):
         people = (event.address,)
     elif isinstance(event, AddressChange):
         people = (event.old, event.new)
     for address in people:
         yield f"{gateway_id} person {address.value}"
+
+
+def _opens_the_window(event: Engagement) -> bool:
+    """Whether it counts as the person's having written."""
+    return event.action in ("postback", "referral")
 
 
 def _inbound(conn: Connection, placed: Sequence[Placed], now: int) -> list[Inbound]:
@@ -122,7 +129,7 @@ def _inbound(conn: Connection, placed: Sequence[Placed], now: int) -> list[Inbou
         if not item.gateways:
             continue
         gateway = item.gateways[0]
-        if isinstance(event, Engagement) and event.action in ("postback", "referral"):
+        if isinstance(event, Engagement) and _opens_the_window(event):
             inbound.note_inbound(conn, gateway.id, [address.value for address in event.sender], _at(event, now))
         if not isinstance(event, InboundMessage):
             continue

@@ -246,8 +246,10 @@ class Listener:
         except Exception as error:  # noqa: BLE001 - a poisoned event must not come back for ever
             await self._set_aside(gateway, event, error)
         else:
-            tools.changed(applied.changes)
-            tools.received(applied.inbound)
+            try:
+                tools.changed(applied.changes)
+            finally:
+                tools.received(applied.inbound)
 
     async def _set_aside(self, gateway: Gateway, event: ChannelEvent, error: Exception) -> None:
         """Keep an event that cannot be applied, as a failed delivery: then the provider need not repeat it."""

@@ -122,10 +122,13 @@ class Inbox:
         return [take(conn, parsed, self._rules, self._clock)] * len(parsed)
 
     def _committed(self, _: Sequence[Parsed], applied: Sequence[Applied]) -> None:
+        self._tell(applied[0])
+
+    def _tell(self, applied: Applied) -> None:
         try:
-            self._changed(applied[0].changes)
+            self._changed(applied.changes)
         finally:
-            self._received(applied[0].inbound)
+            self._received(applied.inbound)
 
     # ---- later
 
@@ -166,8 +169,7 @@ class Inbox:
             await self._apply(parsed[:middle])
             await self._apply(parsed[middle:])
         else:
-            self._changed(applied.changes)
-            self._received(applied.inbound)
+            self._tell(applied)
 
     async def _give_up(self, parsed: Parsed, error: Exception) -> None:
         problem = _poisoned(parsed.delivery, error)

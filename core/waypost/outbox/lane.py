@@ -70,7 +70,7 @@ class Lane:
         self.breaker = Breaker(tools.clock)
         self._tools = tools
         self._nudge = asyncio.Event()
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending: set[asyncio.Task[object]] = set()
         self._after_app = ""
         self._hold_until = 0
         self._task: asyncio.Task[None] | None = None
@@ -175,12 +175,12 @@ class Lane:
         if self._few is not None and not self._few.done():
             self._few.set_result(None)
 
-    def _under_way(self, work: Coroutine[Any, Any, None]) -> None:
+    def _under_way(self, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._sending.add(task)
         task.add_done_callback(self._ended)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[object]) -> None:
         self._sending.discard(task)
         if len(self._sending) <= self._left:
             self._tell_few()
@@ -293,18 +293,20 @@ class Lane:
             told = "SENT"
         tools.observe(self.gateway_id, told, (tools.clock.now() - began) / SECOND)
         for outcome in outcomes:
-            await self._store(outcome)
+            if not await self._store(outcome):
+                return  # what follows from it must not be known without it
 
-    async def _store(self, outcome: Report) -> None:
+    async def _store(self, outcome: Report) -> bool:
         """Store a result; while the store is down, keep trying until the lease would have ended anyway."""
         for pause in (0.1, 0.3, 1.0, 3.0, 9.0):
             try:
                 await self._tools.results.submit(outcome)
-                return
+                return True
             except StoreUnavailableError as error:
                 _LOG.error("lane.result_not_stored", message=outcome.evidence.message_id, problem=str(error))
                 await asyncio.sleep(pause)
         _LOG.critical("lane.result_lost", message=outcome.evidence.message_id, kind=outcome.evidence.kind)
+        return False
 
     def _report(self, outcome: Report) -> None:
         self._under_way(self._store(outcome))

@@ -112,7 +112,8 @@ class PartnerApi:
         verdict = await self._node.verdicts.wait(message.id, wait)
         found = await self._node.read(lambda conn: messages.get(conn, message.id)) or message
         # A receipt may be quicker than this answer. What was waited for is the verdict: SENT, as the document has it.
-        return replace(found, status=verdict) if verdict == "SENT" and found.status in POSITIVE_ENDS else found
+        was_sent = found.status in POSITIVE_ENDS and verdict in ("SENT", *POSITIVE_ENDS)
+        return replace(found, status="SENT") if was_sent else found
 
     # ---- reading
 
