@@ -178,7 +178,8 @@ def _report(update: DeliveryUpdate, gateway_id: str, ref: AttemptRef, now: int, 
     bad = update.status in ("failed", "undelivered")
     evidence = Evidence(
         message_id=ref.message_id,
-        key=f"{gateway_id}:{_proof(update)}",
+        # With the status, so that what stored evidence proves is known by its key, whatever ids a plugin gives.
+        key=f"{gateway_id}:{update.event_id}:{update.status}",
         step_no=ref.step_no,
         attempt=ref.attempt,
         kind=update.status,
@@ -192,15 +193,10 @@ def _report(update: DeliveryUpdate, gateway_id: str, ref: AttemptRef, now: int, 
     return Report(evidence, provider_ids=(update.provider_id,) if update.provider_id and learned else ())
 
 
-def _proof(update: DeliveryUpdate) -> str:
-    """What a receipt proves, as an id: with its status, so that both are known together, whatever ids plugins give."""
-    return f"{update.event_id}:{update.status}"
-
-
 def _parked(item: PlacedUpdate, now: int) -> Parked:
     return Parked(
         gateway_id=item.gateway_ids[0],
-        event_id=_proof(item.update),
+        event_id=item.update.event_id,
         provider_id=item.update.provider_id,
         correlation=item.update.correlation,
         event=dump(item.update, with_raw=False),

@@ -366,18 +366,3 @@ async def test_an_event_id_that_is_used_twice_proves_what_is_stored(world: World
     assert sorted(await world.kinds(message.id)) == ["delivered", "failed", "sending", "sent", "sent"]
     assert (message.status, message.contradictory, message.captured) == ("DELIVERED", True, PRICE)
     assert await world.books_balance()
-
-
-async def test_an_event_id_that_is_used_twice_is_parked_twice(world: World) -> None:
-    partner = await world.partner()
-    later = Later()
-    world.channel.on(TO, later)
-    await world.start()
-    admitted = await world.accept(partner)
-    await world.channel.called(1)
-    for status in ("sent", "delivered"):
-        await world.tell(partner, DeliveryUpdate(event_id="same", status=status, provider_id="p"))  # type: ignore[arg-type]
-    assert await parked(world.database) == 2
-    later.answer.set()
-    await world.status(admitted, "DELIVERED")
-    assert await parked(world.database) == 0
