@@ -358,6 +358,28 @@ async def test_a_poisoned_delivery_takes_nobody_down(world: World, poison: Chann
     assert "stored" not in dict(await states(world.database))
 
 
+@pytest.mark.parametrize("size", [1, LARGE + 1], ids=["small", "large"])
+async def test_an_event_that_cannot_be_placed_takes_nobody_down(open_world: OpenWorld, size: int) -> None:
+    """Whatever a plugin puts where an account's name belongs: what comes behind it is read all the same."""
+
+    class Careless(FakeChannel):
+        @hookimpl
+        def parse_event(self, ctx: object, request: WebhookRequest) -> Sequence[ChannelEvent]:  # type: ignore[override]
+            return [wrote("in-1", account_ref=["A1"] if request.body[:1] == b"b" else "A1")]
+
+    world = await open_world(Careless(info={"webhook_scope": "shared"}))
+    app = await world.app(await world.organization())
+    provider_app = await world.provider_app("fake")
+    gateway = await world.gateway(provider_app_id=provider_app.id, account_ref="A1", app_id=app.id)
+    for letter in (b"b", b"g"):
+        request = world.channel.tells(body=letter * size)
+        assert (await world.node.inbox.receive(request, plugin="fake")).status == 200
+    await world.node.inbox.drain()
+    assert [state for state, _ in await states(world.database)] == ["failed", "applied"]
+    found = await world.database.read(lambda conn: inbound.page(conn, app.id, "", 9))
+    assert [row.gateway_id for row in found] == [gateway.id]
+
+
 @pytest.mark.parametrize("strange", ["a\x00b", "\ud800"], ids=["NUL", "surrogate"])
 async def test_characters_that_a_database_cannot_hold_do_not_lose_a_message(world: World, strange: str) -> None:
     partner = await owned(world)

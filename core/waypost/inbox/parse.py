@@ -54,8 +54,6 @@ class Parser:
         self._accounts = accounts
         self._plugins = plugins
         self._directory = directory
-        self._spoken_for: dict[str, tuple[Gateway, ...]] = {}
-        self._spoken_for_in: Directory | None = None
 
     def parse(self, delivery: Delivery) -> Parsed:
         """Parse one delivery; a plugin's fault becomes its `problem`."""
@@ -92,11 +90,15 @@ class Parser:
         return plugin, self._accounts.webhook_context(gateway, account.account if account else None, app_settings)
 
     def _placed(self, delivery: Delivery, found: Sequence[ChannelEvent] | str) -> Parsed:
-        if isinstance(found, str):
-            _LOG.error("webhook.parse_failed", plugin=delivery.plugin, delivery=delivery.id, problem=found)
-            return Parsed(delivery, (), found)
-        directory = self._directory()
-        return Parsed(delivery, tuple(Placed(event, self._gateways(directory, delivery, event)) for event in found))
+        if not isinstance(found, str):
+            directory = self._directory()
+            try:
+                placed = tuple(Placed(event, self._gateways(directory, delivery, event)) for event in found)
+                return Parsed(delivery, placed)
+            except Exception as error:  # noqa: BLE001 - whatever a plugin puts into an event is this delivery's trouble
+                found = f"{delivery.plugin}.parse_event returned what cannot be placed ({type(error).__name__})"
+        _LOG.error("webhook.parse_failed", plugin=delivery.plugin, delivery=delivery.id, problem=found)
+        return Parsed(delivery, (), found)
 
     def siblings(self, gateway_id: str) -> tuple[str, ...]:
         """The gateways that a receipt parked under this one may be about as well."""
@@ -110,7 +112,7 @@ class Parser:
         if named is not None and self._is_for_another(named, event):
             named = None  # one signed POST may carry several accounts' events, whichever URL it was sent to
         if named is not None:
-            return self._all_spoken_for(directory, named)
+            return spoken_for(directory, named)
         if event.account_ref is None:
             return ()
         return tuple(
@@ -118,15 +120,6 @@ class Parser:
             for gateway in directory.by_account_ref(delivery.plugin, event.account_ref)
             if gateway.provider_app_id == delivery.provider_app_id
         )
-
-    def _all_spoken_for(self, directory: Directory, named: Gateway) -> tuple[Gateway, ...]:
-        """`spoken_for`, remembered while the directory stays the same."""
-        if directory is not self._spoken_for_in:
-            self._spoken_for, self._spoken_for_in = {}, directory
-        found = self._spoken_for.get(named.id)
-        if found is None:
-            found = self._spoken_for[named.id] = spoken_for(directory, named)
-        return found
 
     def _is_for_another(self, named: Gateway, event: ChannelEvent) -> bool:
         plugin = self._plugins[named.plugin]
