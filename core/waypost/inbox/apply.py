@@ -5,7 +5,7 @@ One event that makes no sense never takes its neighbours down.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -49,6 +49,13 @@ class Applied:
 
     changes: list[Change] = field(default_factory=list)
     inbound: list[Inbound] = field(default_factory=list)
+
+    def tell(self, changed: Callable[[Sequence[Change]], None], received: Callable[[Sequence[Inbound]], None]) -> None:
+        """Tell both who want to know; a fault of the first does not keep it from the second."""
+        try:
+            changed(self.changes)
+        finally:
+            received(self.inbound)
 
 
 def take(conn: Connection, parsed: Sequence[Parsed], rules: Rules, clock: Clock) -> Applied:

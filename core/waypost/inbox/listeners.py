@@ -246,10 +246,7 @@ class Listener:
         except Exception as error:  # noqa: BLE001 - a poisoned event must not come back for ever
             await self._set_aside(gateway, event, error)
         else:
-            try:
-                tools.changed(applied.changes)
-            finally:
-                tools.received(applied.inbound)
+            applied.tell(tools.changed, tools.received)
 
     async def _set_aside(self, gateway: Gateway, event: ChannelEvent, error: Exception) -> None:
         """Keep an event that cannot be applied, as a failed delivery: then the provider need not repeat it."""

@@ -34,8 +34,9 @@ from waypost.store.inbound import Inbound
 LEFT_BEHIND = 30 * SECOND
 #: How long a receipt waits for its message.
 PARKED_FOR = 72 * HOUR
+#: So many that were stored before are applied at a time.
 MAX_BATCH = 128
-#: So many deliveries share a transaction at most: each may hold a hundred events, and others wait for its locks.
+#: So many new ones share a transaction at most: each may hold many events, and others wait for its locks.
 MAX_TOGETHER = 32
 #: Deliveries with more bytes are parsed beside the event loop.
 LARGE = 1_000_000
@@ -122,13 +123,7 @@ class Inbox:
         return [take(conn, parsed, self._rules, self._clock)] * len(parsed)
 
     def _committed(self, _: Sequence[Parsed], applied: Sequence[Applied]) -> None:
-        self._tell(applied[0])
-
-    def _tell(self, applied: Applied) -> None:
-        try:
-            self._changed(applied.changes)
-        finally:
-            self._received(applied.inbound)
+        applied[0].tell(self._changed, self._received)
 
     # ---- later
 
@@ -169,7 +164,7 @@ class Inbox:
             await self._apply(parsed[:middle])
             await self._apply(parsed[middle:])
         else:
-            self._tell(applied)
+            applied.tell(self._changed, self._received)
 
     async def _give_up(self, parsed: Parsed, error: Exception) -> None:
         problem = _poisoned(parsed.delivery, error)

@@ -37,7 +37,8 @@ def report(
     stored with it in any case.
     """
     touched = set(touch)
-    locked = messages.lock_many(conn, {item.evidence.message_id for item in reports} | touched)
+    ids = {item.evidence.message_id for item in reports} | touched
+    locked = messages.lock_many(conn, ids) if ids else {}
     known = [item for item in reports if item.evidence.message_id in locked]
     told: dict[str, list[Report]] = {message_id: [] for message_id in sorted(touched & locked.keys())}
     for item in known:
