@@ -202,7 +202,9 @@ async def test_a_text_of_the_partners_is_not_taken_for_a_refusal(world: World) -
     row[admissions._COLUMNS.index("content")] = "about idempotency: not all of them can be admitted"
     row[admissions._COLUMNS.index("currency")] = None
     with pytest.raises(IntegrityError):
-        await world.database.write_alone(lambda conn: admissions.write(conn, [tuple(row)], [item.message.key_id], 0))
+        await world.database.write_alone(
+            lambda conn: admissions.write(conn, [tuple(row)], admissions.Callers.of([item.message]), 0)
+        )
     assert await world.books_balance()
 
 

@@ -59,7 +59,8 @@ def admit_at_once(conn: Connection, candidates: Sequence[Candidate]) -> list[Ver
     if len(rows) > admissions.MAX_ROWS:
         return None
     latest = max(item.message.created_at for item in candidates)
-    if not admissions.write(conn, rows, {item.message.key_id for item in candidates}, latest):
+    callers = admissions.Callers.of([item.message for item in candidates])
+    if not admissions.write(conn, rows, callers, latest):
         return None
     return [Admitted(item.message) for item in candidates]
 
@@ -68,7 +69,7 @@ def _write(conn: Connection, admitted: Sequence[Candidate]) -> None:
     """Store those that were found good one by one, and whose idempotency keys are stored already."""
     rows = [admissions.without_key(row) for item in admitted for row in item.rows]
     for start in range(0, len(rows), admissions.MAX_ROWS):
-        if not admissions.write(conn, rows[start : start + admissions.MAX_ROWS], (), 0):
+        if not admissions.write(conn, rows[start : start + admissions.MAX_ROWS], admissions.Callers(), 0):
             raise RuntimeError("credit that was locked and sufficed did not suffice when it was held")
 
 

@@ -12,6 +12,7 @@ trigger on a temporary view: reading JSON would cost it as much again as storing
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -38,6 +39,8 @@ _COLUMNS = (
     "step_content", "until", "after", "idempotency_key", "fingerprint",
 )  # fmt: skip
 _NUMBERS = frozenset({"step_no", "held", "at", "deadline", "step_held", "after"})
+#: What a batch is checked by on SQLite, in a row of its own.
+_CHECK = ("keys", "apps", "orgs", "latest", "wanted")
 _ORG, _STEP_HELD = _COLUMNS.index("org_id"), _COLUMNS.index("step_held")
 #: As many rows as one statement of SQLite's takes; with its parameters well below SQLite's own limit.
 MAX_ROWS = 1024
@@ -102,23 +105,39 @@ def without_key(row: Row) -> Row:
     return (*row[:-2], None, None)
 
 
-def write(conn: Connection, rows: Sequence[Row], key_ids: Iterable[str], at: int) -> bool:
+@dataclass(frozen=True, slots=True)
+class Callers:
+    """On whose good standing a batch depends: ids of keys, of the apps they are of, and of the apps' organizations."""
+
+    keys: frozenset[str] = frozenset()
+    apps: frozenset[str] = frozenset()
+    orgs: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, messages: Sequence[Message]) -> Callers:
+        """Those who want these messages sent."""
+        return cls(
+            frozenset([message.key_id for message in messages]),
+            frozenset([message.app_id for message in messages]),
+            frozenset([message.org_id for message in messages]),
+        )
+
+
+def write(conn: Connection, rows: Sequence[Row], callers: Callers, at: int) -> bool:
     """Store all of it in one statement; or nothing, and say False, unless all may be admitted.
 
-    All may if each of these keys, its app and its organization are good at that time, all credit suffices, and no
-    idempotency key was used before.
+    All may if each of these callers is good at that time, all credit suffices, and no idempotency key was used before.
     """
     wanted: dict[str, int] = {}
     for row in rows:
         org_id = row[_ORG]
         wanted[org_id] = wanted.get(org_id, 0) + row[_STEP_HELD]
-    keys = list(set(key_ids))
+    standing = (list(callers.keys), list(callers.apps), list(callers.orgs))
     try:
         if is_postgres(conn):
-            spent = as_json(list(wanted.items()))
-            parameters = (keys, len(keys), at, list(wanted), spent, as_json(rows))
+            parameters = (*standing, at, list(wanted), as_json(list(wanted.items())), as_json(rows))
             return bool(run(conn, _POSTGRES, parameters)[0][0])
-        check = (orjson.dumps(keys).decode(), len(keys), at, as_json(sorted(wanted.items())))
+        check = (*(orjson.dumps(ids).decode() for ids in standing), at, as_json(sorted(wanted.items())))
         _put_into_admission(conn, check, rows)
     except IntegrityError as error:
         if _is_refusal(error):
@@ -146,14 +165,21 @@ def _into_admission(size: int) -> str:
     """A row that is checked and then the steps; the check has no columns of a step, a step none of the check's."""
     nothing = ", ".join("NULL" for _ in _COLUMNS)
     bound = ", ".join("?" for _ in _COLUMNS)
-    steps = ", ".join([f"(NULL, NULL, NULL, NULL, {bound})"] * size)
-    return f"INSERT INTO admission VALUES (?, ?, ?, ?, {nothing}), {steps}"
+    checks = ", ".join("?" for _ in _CHECK)
+    unchecked = ", ".join("NULL" for _ in _CHECK)
+    steps = ", ".join([f"({unchecked}, {bound})"] * size)
+    return f"INSERT INTO admission VALUES ({checks}, {nothing}), {steps}"
 
 
-_GOOD_KEYS = """
-    SELECT count(*) FROM api_key k JOIN app a ON a.id = k.app_id JOIN organization o ON o.id = a.org_id
-    WHERE {chosen} AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > {at})
-        AND a.status = 'active' AND o.status = 'active'
+#: One question a table, each by its key. As a join it would be planned anew by what the tables are thought to hold, and
+#: a table that nobody has analyzed yet is thought to be nearly empty.
+_GOOD = """
+    (
+        SELECT count(*) FROM api_key
+        WHERE id {is_key} AND app_id {is_app} AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > {at})
+    ) = {keys}
+    AND (SELECT count(*) FROM app WHERE id {is_app} AND org_id {is_org} AND status = 'active') = {apps}
+    AND (SELECT count(*) FROM organization WHERE id {is_org} AND status = 'active') = {orgs}
 """
 #: What is stored of a row: table → column → what it is made of, `{name}` being the row's; and for which rows.
 _STORED: tuple[tuple[str, dict[str, str], str], ...] = (
@@ -215,22 +241,26 @@ def _postgres() -> str:
         f" WHERE {where} AND (SELECT good FROM verdict))"
         for table, columns, stored, where in _stored("given")
     )
+    good = _GOOD.format(
+        is_key="= ANY($1::text[])", is_app="= ANY($2::text[])", is_org="= ANY($3::text[])", at="$4::bigint",
+        keys="cardinality($1::text[])", apps="cardinality($2::text[])", orgs="cardinality($3::text[])",
+    )  # fmt: skip
     return f"""
         WITH locked AS MATERIALIZED (
             SELECT org_id, available + credit_limit AS spendable FROM balance
-            WHERE org_id = ANY($4::text[]) ORDER BY org_id FOR UPDATE
+            WHERE org_id = ANY($5::text[]) ORDER BY org_id FOR UPDATE
         ), wanted AS MATERIALIZED (
-            SELECT r ->> 0 AS org_id, (r ->> 1)::bigint AS amount FROM jsonb_array_elements($5::text::jsonb) AS r
+            SELECT r ->> 0 AS org_id, (r ->> 1)::bigint AS amount FROM jsonb_array_elements($6::text::jsonb) AS r
         ), verdict AS MATERIALIZED (
-            SELECT ({_GOOD_KEYS.format(chosen="k.id = ANY($1::text[])", at="$3")}) = $2::bigint AND NOT EXISTS (
+            SELECT {good} AND NOT EXISTS (
                 SELECT FROM wanted w LEFT JOIN locked l ON l.org_id = w.org_id
                 WHERE l.org_id IS NULL OR l.spendable < w.amount
             ) AS good
         ), given AS MATERIALIZED (
-            SELECT {values} FROM jsonb_array_elements($6::text::jsonb) AS r
+            SELECT {values} FROM jsonb_array_elements($7::text::jsonb) AS r
         ), {writes}, spent AS (
             UPDATE balance AS b SET available = b.available - w.amount, held = b.held + w.amount FROM wanted w
-            WHERE b.org_id = ANY($4::text[]) AND b.org_id = w.org_id AND w.amount > 0 AND (SELECT good FROM verdict)
+            WHERE b.org_id = ANY($5::text[]) AND b.org_id = w.org_id AND w.amount > 0 AND (SELECT good FROM verdict)
         )
         SELECT good FROM verdict
     """
@@ -243,13 +273,17 @@ _REFUSED = "not all of them can be admitted"
 
 def _admission() -> View:
     """The view with its triggers: one checks the batch and moves the money, one for each table stores a row."""
-    columns = ", ".join(f'NULL AS "{name}"' for name in ("keys", "key_count", "latest", "wanted", *_COLUMNS))
-    good_keys = _GOOD_KEYS.format(chosen="k.id IN (SELECT value FROM json_each(NEW.keys))", at="NEW.latest")
+    columns = ", ".join(f'NULL AS "{name}"' for name in (*_CHECK, *_COLUMNS))
+    chosen = "IN (SELECT value FROM json_each(NEW.{}))".format
+    good = _GOOD.format(
+        is_key=chosen("keys"), is_app=chosen("apps"), is_org=chosen("orgs"), at="NEW.latest",
+        keys="json_array_length(NEW.keys)", apps="json_array_length(NEW.apps)", orgs="json_array_length(NEW.orgs)",
+    )  # fmt: skip
     made_by = (
         f"CREATE TEMP VIEW admission AS SELECT {columns}",
         f"""
         CREATE TEMP TRIGGER check_admission INSTEAD OF INSERT ON admission WHEN NEW.keys IS NOT NULL BEGIN
-            SELECT RAISE(ABORT, '{_REFUSED}') WHERE ({good_keys}) <> NEW.key_count OR EXISTS (
+            SELECT RAISE(ABORT, '{_REFUSED}') WHERE NOT ({good}) OR EXISTS (
                 SELECT 1 FROM json_each(NEW.wanted) w LEFT JOIN balance b ON b.org_id = w.value ->> 0
                 WHERE b.org_id IS NULL OR b.available + b.credit_limit < w.value ->> 1
             );
