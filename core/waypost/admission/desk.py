@@ -140,7 +140,9 @@ class Desk:
                 loop = self._loop = asyncio.get_running_loop()
             arrival = _Arrival(_digest(secret), read, loop.create_future())
             self._arrived.append(arrival)
-            if not self._is_due:
+            if len(self._arrived) == CROWD and self._lane.takes(CROWD):
+                self._take_in()
+            elif not self._is_due:
                 if self._lane.takes(len(self._arrived)):
                     self._is_due = True
                     loop.call_soon(self._take_in)
@@ -180,7 +182,7 @@ class Desk:
         self._lane.start()
         if self._arrived and self._loop is not None:
             self._is_due = True
-            self._loop.call_soon(self._take_in)
+            self._loop.call_soon(self._loop.call_soon, self._take_in)
 
     def _prepare(self, arrived: Sequence[_Arrival]) -> None:
         directory = self._directory()
