@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import asyncpg
 import pytest
 from real_postgres import RealPostgres
 from sqlalchemy import Connection, text
@@ -12,7 +13,7 @@ from waypost.clock import SECOND, SystemClock
 from waypost.store import admissions, bulk, events, gateways, keys, ledger, messages, migrate, steps
 from waypost.store.database import CommitUnknownError, StoreUnavailableError, open_database
 from waypost.store.driver import run
-from waypost.store.postgres import LONE, POOL_SIZE, PostgresDatabase
+from waypost.store.postgres import KEPT, POOL_SIZE, PostgresDatabase
 
 pytestmark = pytest.mark.postgres
 
@@ -126,9 +127,11 @@ async def test_a_single_statement_whose_connection_breaks_is_unknown_and_the_nex
         await postgres.write_alone(lambda conn: run(conn, "SELECT pg_terminate_backend(pg_backend_pid())"))
     second = await postgres.write_alone(backend)
     assert second != first
-    await postgres.write(lambda conn: run(conn, f"SELECT pg_terminate_backend({second})"))
+    killer = await asyncpg.connect(postgres.url)
+    await killer.execute(f"SELECT pg_terminate_backend({second})")
+    await killer.close()
     for _ in range(200):  # until our side has heard of it
-        if postgres._lone[0].driver.is_closed():
+        if postgres._kept[0].driver.is_closed():
             break
         await asyncio.sleep(0.01)
     assert await postgres.write_alone(backend) not in (first, second)
@@ -151,12 +154,47 @@ def _queries(conn: Connection) -> list[tuple[str]]:
     return [(row[0],) for row in rows]
 
 
+async def test_a_transaction_takes_the_connection_that_is_kept_and_leaves_it_as_it_was(
+    postgres: PostgresDatabase,
+) -> None:
+    first = await postgres.write_alone(backend)
+    assert await postgres.write(backend) == first
+    assert await postgres.read(backend) == first
+
+    def fail(conn: Connection) -> None:
+        insert(conn, "a")
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        await postgres.write(fail)
+    assert await postgres.write_alone(backend) == first
+    assert await postgres.read(stored) == []
+    assert len(postgres._kept) == 1
+
+
+async def test_a_transaction_given_up_in_its_midst_is_rolled_back(postgres: PostgresDatabase) -> None:
+    def work(conn: Connection) -> None:
+        insert(conn, "a")
+        run(conn, "SELECT pg_sleep(30)")
+
+    waiting = asyncio.create_task(postgres.write(work))
+    for _ in range(200):
+        if any("pg_sleep(30)" in row[0] for row in await postgres.read(_queries)):
+            break
+        await asyncio.sleep(0.01)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert await asyncio.wait_for(postgres.read(stored), 5) == []
+    await asyncio.wait_for(postgres.write(lambda conn: insert(conn, "a")), 5)
+
+
 async def test_only_a_few_connections_are_kept(postgres: PostgresDatabase) -> None:
     """However many statements ran at a time, the pool has room for everybody else afterwards."""
     await asyncio.gather(*(postgres.write_alone(backend) for _ in range(POOL_SIZE)))
-    assert len(postgres._lone) == LONE
-    others = await asyncio.gather(*(postgres.read(backend) for _ in range(POOL_SIZE - LONE)))
-    assert len(others) == POOL_SIZE - LONE
+    assert len(postgres._kept) == KEPT
+    others = await asyncio.gather(*(postgres.read(backend) for _ in range(POOL_SIZE - KEPT)))
+    assert len(others) == POOL_SIZE - KEPT
 
 
 async def test_an_old_connection_is_replaced(postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch) -> None:

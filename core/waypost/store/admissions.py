@@ -132,12 +132,13 @@ def write(conn: Connection, rows: Sequence[Row], callers: Callers, at: int) -> b
     for row in rows:
         org_id = row[_ORG]
         wanted[org_id] = wanted.get(org_id, 0) + row[_STEP_HELD]
-    standing = (list(callers.keys), list(callers.apps), list(callers.orgs))
+    standing = (callers.keys, callers.apps, callers.orgs)
     try:
         if is_postgres(conn):
-            parameters = (*standing, at, list(wanted), as_json(list(wanted.items())), as_json(rows))
+            lists = (",".join(ids) for ids in (*standing, wanted))
+            parameters = (*lists, at, as_json(list(wanted.items())), as_json(rows))
             return bool(run(conn, _POSTGRES, parameters)[0][0])
-        check = (*(orjson.dumps(ids).decode() for ids in standing), at, as_json(sorted(wanted.items())))
+        check = (*(orjson.dumps(list(ids)).decode() for ids in standing), at, as_json(sorted(wanted.items())))
         _put_into_admission(conn, check, rows)
     except IntegrityError as error:
         if _is_refusal(error):
@@ -241,14 +242,17 @@ def _postgres() -> str:
         f" WHERE {where} AND (SELECT good FROM verdict))"
         for table, columns, stored, where in _stored("given")
     )
+    # Lists of our own ids come as one text each, because asyncpg encodes every element of an array by itself; they are
+    # taken apart in a query of their own, which is made once and not for every row that is looked at.
+    keys, apps, orgs, payers = (f"(SELECT string_to_array(${number}::text, ','))::text[]" for number in range(1, 5))
     good = _GOOD.format(
-        is_key="= ANY($1::text[])", is_app="= ANY($2::text[])", is_org="= ANY($3::text[])", at="$4::bigint",
-        keys="cardinality($1::text[])", apps="cardinality($2::text[])", orgs="cardinality($3::text[])",
+        is_key=f"= ANY({keys})", is_app=f"= ANY({apps})", is_org=f"= ANY({orgs})", at="$5::bigint",
+        keys=f"cardinality({keys})", apps=f"cardinality({apps})", orgs=f"cardinality({orgs})",
     )  # fmt: skip
     return f"""
         WITH locked AS MATERIALIZED (
             SELECT org_id, available + credit_limit AS spendable FROM balance
-            WHERE org_id = ANY($5::text[]) ORDER BY org_id FOR UPDATE
+            WHERE org_id = ANY({payers}) ORDER BY org_id FOR UPDATE
         ), wanted AS MATERIALIZED (
             SELECT r ->> 0 AS org_id, (r ->> 1)::bigint AS amount FROM jsonb_array_elements($6::text::jsonb) AS r
         ), verdict AS MATERIALIZED (
@@ -260,7 +264,7 @@ def _postgres() -> str:
             SELECT {values} FROM jsonb_array_elements($7::text::jsonb) AS r
         ), {writes}, spent AS (
             UPDATE balance AS b SET available = b.available - w.amount, held = b.held + w.amount FROM wanted w
-            WHERE b.org_id = ANY($5::text[]) AND b.org_id = w.org_id AND w.amount > 0 AND (SELECT good FROM verdict)
+            WHERE b.org_id = ANY({payers}) AND b.org_id = w.org_id AND w.amount > 0 AND (SELECT good FROM verdict)
         )
         SELECT good FROM verdict
     """

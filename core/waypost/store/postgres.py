@@ -11,7 +11,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -28,8 +28,8 @@ from waypost.store.driver import as_sqlalchemy
 T = TypeVar("T")
 
 POOL_SIZE = 12
-#: So many of them are kept for single statements: for two batches of admissions.
-LONE = 2
+#: So many of them stay out of the pool between two uses: those of the hot paths.
+KEPT = 4
 #: How old a connection may become, in seconds.
 RECYCLE = 1800
 RETRIES = 4
@@ -45,8 +45,8 @@ def async_url(url: str) -> str:
 
 
 @dataclass(slots=True)
-class _Lone:
-    """A connection kept out of the pool for single statements: to fetch one each time costs as much as the rest."""
+class _Kept:
+    """A connection in use or kept for the next: to fetch one from the pool each time costs as much as a statement."""
 
     conn: AsyncConnection
     driver: Any
@@ -76,7 +76,7 @@ class PostgresDatabase:
             connect_args={"timeout": 10, "server_settings": {"application_name": "waypost", "jit": "off"}},
         )
 
-        self._lone: list[_Lone] = []
+        self._kept: list[_Kept] = []
 
     @classmethod
     async def open(cls, url: str) -> PostgresDatabase:
@@ -108,42 +108,28 @@ class PostgresDatabase:
         raise AssertionError("unreachable")
 
     async def _write_alone(self, work: Work[T]) -> T:
-        lone = await self._lone_connection()
+        kept = await self._connection()
         try:
-            result = await lone.conn.run_sync(work)
+            result = await kept.conn.run_sync(work)
         except DBAPIError as error:
             if error.connection_invalidated:
-                await lone.discard()
+                await kept.discard()
                 raise CommitUnknownError(CommitUnknownError.__doc__) from error
-            await self._keep(lone)
+            await self._keep(kept)
             raise
         except BaseException:
-            await lone.discard()
+            await kept.discard()
             raise
-        await self._keep(lone)
+        await self._keep(kept)
         return result
 
-    async def _keep(self, lone: _Lone) -> None:
-        if len(self._lone) < LONE:
-            self._lone.append(lone)
-        else:
-            await lone.conn.close()  # back into the pool
-
-    async def _lone_connection(self) -> _Lone:
-        while self._lone:
-            lone = self._lone.pop()
-            if not lone.driver.is_closed() and time.monotonic() - lone.since < RECYCLE:
-                return lone
-            await lone.discard()
-        return _Lone(*await self._connect(), time.monotonic())
-
     async def _write(self, work: Work[T]) -> T:
-        async with self._begun("BEGIN") as (conn, driver):
-            result = await conn.run_sync(work)
+        async with self._begun("BEGIN") as kept:
+            result = await kept.conn.run_sync(work)
             try:
-                outcome = await driver.execute("COMMIT")
+                outcome = await kept.driver.execute("COMMIT")
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-                if isinstance(error, asyncpg.PostgresError) and not driver.is_closed():
+                if isinstance(error, asyncpg.PostgresError) and not kept.driver.is_closed():
                     raise as_sqlalchemy(error, "COMMIT") from error
                 raise CommitUnknownError(CommitUnknownError.__doc__) from error
             if outcome != "COMMIT":
@@ -153,9 +139,9 @@ class PostgresDatabase:
     async def read(self, work: Work[T]) -> T:
         """Run the work on one snapshot, and keep nothing of what it may write."""
         try:
-            async with self._begun("BEGIN ISOLATION LEVEL REPEATABLE READ") as (conn, driver):
-                result = await conn.run_sync(work)
-                await driver.execute("ROLLBACK")
+            async with self._begun("BEGIN ISOLATION LEVEL REPEATABLE READ") as kept:
+                result = await kept.conn.run_sync(work)
+                await kept.driver.execute("ROLLBACK")
                 return result
         except DBAPIError as error:
             raise _unavailable(error) from error
@@ -163,34 +149,48 @@ class PostgresDatabase:
             raise StoreUnavailableError(f"PostgreSQL: {type(error).__name__}") from error
 
     @asynccontextmanager
-    async def _begun(self, begin: str) -> AsyncIterator[tuple[AsyncConnection, Any]]:
+    async def _begun(self, begin: str) -> AsyncIterator[_Kept]:
         """A connection with a transaction begun, which is rolled back if what is done with it fails."""
-        conn, driver = await self._connect()
-        async with aclosing(conn):
+        kept = await self._connection()
+        try:
             try:
-                await driver.execute(begin)
+                await kept.driver.execute(begin)
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-                await conn.invalidate()
                 raise as_sqlalchemy(error, begin) from error
+            yield kept
+        except BaseException:
+            is_usable = False
             try:
-                yield conn, driver
-            except BaseException:
-                await _rollback(conn, driver)
-                raise
+                is_usable = await _rolled_back(kept.driver)
+            finally:
+                await (self._keep(kept) if is_usable else kept.discard())
+            raise
+        await self._keep(kept)
 
-    async def _connect(self) -> tuple[AsyncConnection, Any]:
-        """A connection that is not known to be closed, as all in the pool are once the server was started again."""
+    async def _connection(self) -> _Kept:
+        """A connection that is not known to be closed, as all of them are once the server was started again."""
+        while self._kept:
+            kept = self._kept.pop()
+            if not kept.driver.is_closed() and time.monotonic() - kept.since < RECYCLE:
+                return kept
+            await kept.discard()
         while True:
             conn = await self._engine.connect()
             try:
-                driver = (await conn.get_raw_connection()).driver_connection
-                if not driver.is_closed():  # type: ignore[union-attr]
-                    return conn, driver
+                driver: Any = (await conn.get_raw_connection()).driver_connection
+                if not driver.is_closed():
+                    return _Kept(conn, driver, time.monotonic())
                 await conn.invalidate()
             except BaseException:
                 await conn.close()
                 raise
             await conn.close()
+
+    async def _keep(self, kept: _Kept) -> None:
+        if len(self._kept) < KEPT:
+            self._kept.append(kept)
+        else:
+            await kept.conn.close()  # back into the pool
 
     async def sync_clock(self) -> None:
         """Let our clock follow the server's."""
@@ -198,17 +198,18 @@ class PostgresDatabase:
 
     async def close(self) -> None:
         """Close every connection."""
-        while self._lone:
-            await self._lone.pop().discard()
+        while self._kept:
+            await self._kept.pop().discard()
         await self._engine.dispose()
 
 
-async def _rollback(conn: AsyncConnection, driver: Any) -> None:
-    """End a transaction that failed; a connection that cannot is thrown away."""
+async def _rolled_back(driver: Any) -> bool:
+    """End a transaction that failed, and say whether the connection is of any further use."""
     try:
         await driver.execute("ROLLBACK")
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-        await conn.invalidate()
+        return False
+    return True
 
 
 def _sqlstate(error: DBAPIError) -> str | None:
