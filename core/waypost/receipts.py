@@ -20,14 +20,14 @@ from waypost.plugin.events import DeliveryUpdate
 from waypost.plugin.types import Address
 from waypost.progress.case import Report
 from waypost.store import events, steps
-from waypost.store.events import AttemptRef, Parked
+from waypost.store.events import AttemptRef, Parked, ParkedAt
 
 #: Plugins with this feature get receipts "for everything to this recipient until then".
 WATERMARKS_FEATURE = "watermarks"
 
 
 #: Before every parked receipt.
-FIRST_PARKED = (0, "", "")
+FIRST_PARKED: ParkedAt = (0, "", "", "")
 
 
 @dataclass(slots=True)
@@ -71,12 +71,12 @@ def claim_parked(conn: Connection, provider_ids: Sequence[tuple[str, str]], now:
 
 def retry_parked(
     conn: Connection,
-    after: tuple[int, str, str],
+    after: ParkedAt,
     give_up_before: int,
     siblings: Callable[[str], tuple[str, ...]],
     now: int,
     limit: int = 200,
-) -> tuple[list[Report], tuple[int, str, str]]:
+) -> tuple[list[Report], ParkedAt]:
     """Try some parked receipts again; give up those that have waited since before then.
 
     A receipt is parked under the likeliest gateway; it may be about a message of one of its `siblings`. Returns with
@@ -88,11 +88,14 @@ def retry_parked(
     stale = [item for item in waiting if item.received_at < give_up_before and item not in claimed]
     events.add_channel_events(
         conn,
-        [(item.gateway_id, item.event_id, "Orphan", None, item.received_at, None, item.event) for item in stale],
+        [
+            (item.gateway_id, f"{item.event_id}:{item.status}", "Orphan", None, item.received_at, None, item.event)
+            for item in stale
+        ],
     )
-    events.unpark(conn, [(item.gateway_id, item.event_id) for item in stale])
+    events.unpark(conn, stale)
     last = waiting[-1] if len(waiting) == limit else None
-    return found, (last.received_at, last.gateway_id, last.event_id) if last else FIRST_PARKED
+    return found, last.place if last else FIRST_PARKED
 
 
 def _claim(
@@ -114,7 +117,7 @@ def _claim(
             ref = known[sender, item.provider_id or ""]
             found.append(_report(load_delivery_update(item.event), sender, ref, now, learned=False))
             done.append(item)
-    events.unpark(conn, [(item.gateway_id, item.event_id) for item in done])
+    events.unpark(conn, done)
     return found, done
 
 
@@ -197,6 +200,7 @@ def _parked(item: PlacedUpdate, now: int) -> Parked:
     return Parked(
         gateway_id=item.gateway_ids[0],
         event_id=item.update.event_id,
+        status=item.update.status,
         provider_id=item.update.provider_id,
         correlation=item.update.correlation,
         event=dump(item.update, with_raw=False),

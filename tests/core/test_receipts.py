@@ -241,12 +241,32 @@ async def test_a_receipt_parked_beside_its_message_is_found_by_the_tender(world:
     admitted = await sent(world, partner)
     now = world.clock.now()
     row = events.Parked(
-        gateway_id=partner.gateway.id, event_id="e", provider_id="p-1", correlation=None,
+        gateway_id=partner.gateway.id, event_id="e", status="delivered", provider_id="p-1", correlation=None,
         event='{"kind":"DeliveryUpdate","event_id":"e","status":"delivered","provider_id":"p-1"}', received_at=now,
     )  # fmt: skip
     await world.database.write(lambda conn: events.park(conn, [row]))
     await world.node.inbox.tend_once()
     assert (await world.message(admitted.message.id)).status == "DELIVERED"
+    assert await parked(world.database) == 0
+
+
+async def test_two_receipts_under_one_event_id_both_wait_for_their_message(world: World) -> None:
+    """Some providers number the message's events, some the message: what is proved counts beside the number."""
+    partner = await world.partner()
+    later = Later()
+    world.channel.on(TO, later)
+    await world.start()
+    admitted = await world.accept(partner)
+    await world.channel.called(1)
+    await world.tell(
+        partner,
+        DeliveryUpdate(event_id="e", status="sent", provider_id="p"),
+        DeliveryUpdate(event_id="e", status="delivered", provider_id="p"),
+        DeliveryUpdate(event_id="e", status="delivered", provider_id="p"),
+    )
+    assert await parked(world.database) == 2
+    later.answer.set()
+    await world.status(admitted, "DELIVERED")
     assert await parked(world.database) == 0
 
 
@@ -296,8 +316,8 @@ async def test_every_parked_receipt_has_its_turn(world: World) -> None:
     partner = await world.partner()
     rows = [
         events.Parked(
-            gateway_id=partner.gateway.id, event_id=f"e{number}", provider_id=f"p{number}", correlation=None,
-            event="{}", received_at=number // 2,
+            gateway_id=partner.gateway.id, event_id=f"e{number}", status="sent", provider_id=f"p{number}",
+            correlation=None, event="{}", received_at=number // 2,
         )
         for number in range(5)
     ]  # fmt: skip

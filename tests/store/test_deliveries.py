@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from waypost.plugin import WebhookRequest
 from waypost.receipts import FIRST_PARKED
@@ -84,14 +86,20 @@ async def test_the_first_to_use_a_provider_id_keeps_it(database: Database) -> No
 
 
 async def test_a_receipt_is_parked_once(database: Database) -> None:
-    row = Parked(gateway_id="gw_1", event_id="e", provider_id="p", correlation=None, event="{}", received_at=1)
+    sent = Parked(
+        gateway_id="gw_1", event_id="e", status="sent", provider_id="p", correlation=None, event="{}", received_at=1
+    )
+    delivered = replace(sent, status="delivered")
     for _ in range(2):
-        await database.write(lambda conn: events.park(conn, [row]))
-    assert await database.read(lambda conn: events.parked_under(conn, [("gw_1", "p"), ("gw_2", "p")])) == [row]
+        await database.write(lambda conn: events.park(conn, [sent, delivered, sent]))
+    found = await database.read(lambda conn: events.parked_under(conn, [("gw_1", "p"), ("gw_2", "p")]))
+    assert sorted(found, key=lambda row: row.status) == [delivered, sent]
     assert await database.read(lambda conn: events.parked_under(conn, [("gw_2", "p")])) == []
-    assert await database.read(lambda conn: events.parked_after(conn, FIRST_PARKED, 9)) == [row]
-    await database.write(lambda conn: events.unpark(conn, [("gw_1", "e")]))
-    assert await database.read(lambda conn: events.parked_after(conn, FIRST_PARKED, 9)) == []
+    assert await database.read(lambda conn: events.parked_after(conn, FIRST_PARKED, 9)) == [delivered, sent]
+    assert await database.read(lambda conn: events.parked_after(conn, delivered.place, 9)) == [sent]
+    await database.write(lambda conn: events.unpark(conn, [sent]))
+    await database.write(lambda conn: events.unpark(conn, []))
+    assert await database.read(lambda conn: events.parked_after(conn, FIRST_PARKED, 9)) == [delivered]
 
 
 async def test_what_is_known_of_an_address_follows_it(database: Database) -> None:

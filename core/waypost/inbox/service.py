@@ -27,6 +27,7 @@ from waypost.routing import Directory
 from waypost.store import deliveries
 from waypost.store.database import Database, StoreUnavailableError
 from waypost.store.deliveries import Delivery
+from waypost.store.events import ParkedAt
 from waypost.store.group_commit import GroupCommit
 from waypost.store.inbound import Inbound
 
@@ -208,7 +209,7 @@ class Inbox:
 
         after = self._parked_after
 
-        def retry(conn: Connection) -> tuple[list[Change], tuple[int, str, str]]:
+        def retry(conn: Connection) -> tuple[list[Change], ParkedAt]:
             found, then = receipts.retry_parked(conn, after, now - PARKED_FOR, self._parser.siblings, now)
             return (report(conn, found, self._rules, now) if found else []), then
 

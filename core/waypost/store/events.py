@@ -127,22 +127,31 @@ def provider_ids_of(conn: Connection, message_id: str) -> list[tuple[str, str, i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parked:
-    """A row of `parked_event`; `event` is the normalised event as JSON."""
+    """A row of `parked_event`: the receipt of an event, which is kept once, as JSON."""
 
     gateway_id: str
     event_id: str
+    status: str
     provider_id: str | None
     correlation: str | None
     event: str
     received_at: int
 
+    @property
+    def place(self) -> ParkedAt:
+        """Its place among all that are parked, the oldest first."""
+        return self.received_at, self.gateway_id, self.event_id, self.status
 
-_PARKED = ("gateway_id", "event_id", "provider_id", "correlation", "event", "received_at")
+
+#: When it was received, its gateway, its event's id, its status.
+ParkedAt = tuple[int, str, str, str]
+
+_PARKED = ("gateway_id", "event_id", "status", "provider_id", "correlation", "event", "received_at")
 
 
 def park(conn: Connection, rows: Sequence[Parked]) -> None:
-    """Keep events whose message is not known yet; a duplicate is kept once."""
-    found = sorted((tuple(getattr(row, column) for column in _PARKED) for row in rows), key=itemgetter(0, 1))
+    """Keep receipts whose message is not known yet; a duplicate is kept once."""
+    found = sorted((tuple(getattr(row, column) for column in _PARKED) for row in rows), key=itemgetter(0, 1, 2))
     insert_new(conn, parked_event, _PARKED, found)
 
 
@@ -154,26 +163,28 @@ def parked_under(conn: Connection, provider_ids: Sequence[tuple[str, str]]) -> l
     return [parked for parked in map(_parked, rows) if (parked.gateway_id, parked.provider_id) in wanted]
 
 
-def parked_after(conn: Connection, after: tuple[int, str, str], limit: int) -> list[Parked]:
-    """Parked events after one (when it was received, its gateway, its event id), oldest first."""
+def parked_after(conn: Connection, after: ParkedAt, limit: int) -> list[Parked]:
+    """Parked events after a place, oldest first."""
     rows = conn.execute(
         text(
             f"SELECT {', '.join(_PARKED)} FROM parked_event"
-            " WHERE (received_at, gateway_id, event_id) > (:at, :gateway, :event)"
-            " ORDER BY received_at, gateway_id, event_id LIMIT :limit"
+            " WHERE (received_at, gateway_id, event_id, status) > (:at, :gateway, :event, :status)"
+            " ORDER BY received_at, gateway_id, event_id, status LIMIT :limit"
         ),
-        {"at": after[0], "gateway": after[1], "event": after[2], "limit": limit},
+        {"at": after[0], "gateway": after[1], "event": after[2], "status": after[3], "limit": limit},
     )
     return [_parked(row) for row in rows]
 
 
-def unpark(conn: Connection, event_keys: Sequence[tuple[str, str]]) -> None:
-    """Remove parked events (gateway, event id) that have been applied or given up."""
-    for gateway_id, event_id in event_keys:
-        conn.execute(_UNPARK, {"gateway": gateway_id, "event": event_id})
+def unpark(conn: Connection, rows: Sequence[Parked]) -> None:
+    """Remove parked events that have been applied or given up."""
+    if rows:
+        conn.execute(
+            _UNPARK, [{"gateway": row.gateway_id, "event": row.event_id, "status": row.status} for row in rows]
+        )
 
 
-_UNPARK = text("DELETE FROM parked_event WHERE gateway_id = :gateway AND event_id = :event")
+_UNPARK = text("DELETE FROM parked_event WHERE gateway_id = :gateway AND event_id = :event AND status = :status")
 
 
 def _parked(row: Any) -> Parked:

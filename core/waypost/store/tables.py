@@ -424,11 +424,12 @@ parked_event = Table(
     metadata,
     _key("gateway_id"),
     _key("event_id"),
+    _key("status"),
     _key("provider_id", nullable=True),
     _key("correlation", nullable=True),
     _text("event", None),
     _int("received_at"),
-    PrimaryKeyConstraint("gateway_id", "event_id"),
+    PrimaryKeyConstraint("gateway_id", "event_id", "status"),
 )
 Index(None, parked_event.c.gateway_id, parked_event.c.provider_id)
 

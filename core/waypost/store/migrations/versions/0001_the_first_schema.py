@@ -169,11 +169,12 @@ def upgrade() -> None:
         "parked_event",
         sa.Column("gateway_id", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
         sa.Column("event_id", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("status", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
         sa.Column("provider_id", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=True),
         sa.Column("correlation", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=True),
         sa.Column("event", sa.Text(), nullable=False),
         sa.Column("received_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("gateway_id", "event_id", name=op.f("pk_parked_event")),
+        sa.PrimaryKeyConstraint("gateway_id", "event_id", "status", name=op.f("pk_parked_event")),
     )
     op.create_index(
         op.f("ix_parked_event_gateway_id_provider_id"), "parked_event", ["gateway_id", "provider_id"], unique=False
