@@ -142,6 +142,7 @@ class Node:
             plugin.when_abandoned(self._count_abandoned(plugin.id))
         self._tasks: list[asyncio.Task[None]] = []
         self._refresh_now = asyncio.Event()
+        self._refreshing = asyncio.Lock()
         self.ready = False
 
     # ---- life
@@ -234,19 +235,23 @@ class Node:
 
     async def refresh(self) -> None:
         """Read the directory again if it has changed."""
-        known = self.directory.revision
 
         def work(conn: Connection) -> Directory | None:
-            return load_directory(conn) if rates.current_revision(conn) != known else None
+            return load_directory(conn) if rates.current_revision(conn) != self.directory.revision else None
 
-        fresh = await self.database.read(work)
-        if fresh is not None:
-            self.directory = fresh
-            if self.ready and self.role != "api":
-                self.outbox.match_lanes()
-                self.listeners.match()
-            for gateway in fresh.gateways.values():
-                self.metrics.gateway_active.labels(gateway.id).set(gateway.status == "active")
+        # One after the other: what was read earlier must not replace what was read later.
+        async with self._refreshing:
+            fresh = await self.database.read(work)
+            if fresh is not None:
+                self._take(fresh)
+
+    def _take(self, fresh: Directory) -> None:
+        self.directory = fresh
+        if self.ready and self.role != "api":
+            self.outbox.match_lanes()
+            self.listeners.match()
+        for gateway in fresh.gateways.values():
+            self.metrics.gateway_active.labels(gateway.id).set(gateway.status == "active")
 
     def refresh_soon(self) -> None:
         """Something changed what operators decided."""

@@ -19,7 +19,7 @@ from waypost.store import events, ledger, steps
 from waypost.store.steps import Step
 from world import TO, OpenWorld, World
 
-SETS, ORDERS = 60, 5
+SETS, ORDERS = 200, 5
 RECEIPTS = ("sent", "delivered", "read", "undelivered", "failed")
 
 

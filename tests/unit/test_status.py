@@ -81,7 +81,8 @@ def test_flags_say_what_contradicts_and_what_may_be_out_twice(found: list[tuple[
     status = step_status(event(*fact) for fact in found)
 
     withdrawn = any(k in ("expired", "canceled") for k, _ in found)
-    assert status.contradictory == ((good and bad) or bool(receipted and withdrawn) or bool(receipted & denied))
+    odd = bool(receipted & denied) or bool(receipted - started)  # a receipt of what was never sent, or never begun
+    assert status.contradictory == ((good and bad) or bool(receipted and withdrawn) or odd)
     assert status.possible_duplicate == (len(receipted | maybe) >= 2)
 
 

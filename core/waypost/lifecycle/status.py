@@ -20,8 +20,8 @@ status           holds when the step's events contain
 
 An attempt is open when it began (``sending``) and was not found to be ``not_sent``. So the rank is ``read > delivered >
 undelivered | failed > sent > … > sending > queued``: a late ``sent`` never revives a dead message and never takes a
-delivered one back. A set that contradicts itself (delivered *and* failed, expired *and* sent) keeps the rank and is
-flagged.
+delivered one back. A set that contradicts itself (delivered *and* failed, expired *and* sent, a receipt of an attempt
+that never began) keeps the rank and is flagged.
 
 A message's status is that of its furthest step while one is delivered; otherwise of the furthest step still alive;
 otherwise ``QUEUED`` while a fallback is still to come; otherwise of its last step that was tried.
@@ -87,7 +87,7 @@ def step_status(events: Iterable[Evidence]) -> StepStatus:
     bad = by_kind.keys() & {"failed", "undelivered", "expired", "canceled"}
     good = by_kind.keys() & {"delivered", "read"}
     withdrawn = by_kind.keys() & {"expired", "canceled"}
-    contradictory = bool((bad and good) or (receipted and withdrawn) or (receipted & undone))
+    contradictory = bool((bad and good) or (receipted and withdrawn) or (receipted & undone) or (receipted - began))
     possible_duplicate = len(receipted | {item.attempt for item in unknown}) > 1
 
     status, decided_by = _decide(by_kind, unknown, opened, closed=closed)
