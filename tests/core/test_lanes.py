@@ -119,10 +119,18 @@ async def busy(world: World, gate: Gate, concurrency: int) -> Partner:
 async def test_a_lane_that_is_stopped_claims_no_more(world: World) -> None:
     gate = Gate()
     await busy(world, gate, 4)
-    stopping = asyncio.create_task(world.node.outbox.stop(20))
+    outbox = world.node.outbox
+    sweeper, released = outbox._sweeping, asyncio.Event()
+    outbox._sweeping = asyncio.create_task(released.wait())  # type: ignore[assignment]  # a slow look around
+    stopping = asyncio.create_task(outbox.stop(20))
+    await asyncio.sleep(0)
     await asyncio.sleep(0)
     gate.open.set()
-    await stopping
+    await asyncio.wait([stopping], timeout=0.1)
+    assert len(world.channel.sent) == 4
+    released.set()
+    assert sweeper is not None
+    await asyncio.gather(stopping, sweeper)
     assert len(world.channel.sent) == 4
 
 

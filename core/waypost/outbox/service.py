@@ -105,9 +105,11 @@ class Outbox:
         """Claim no more, give back what was only claimed, wait for the sends under way; the rest becomes unknown."""
         self._stopping = True
         self._wake_sweeper.set()
+        # Told first: while the sweeper comes to its end, they would go on claiming.
+        lanes = asyncio.gather(*(lane.stop(patience) for lane in self.lanes.values()))
         if self._sweeping is not None:
             await asyncio.wait([self._sweeping])
-        await asyncio.gather(*(lane.stop(patience) for lane in self.lanes.values()))
+        await lanes
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
