@@ -51,6 +51,23 @@ def tracebacks(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMappi
     return event
 
 
+class Libraries(logging.Handler):
+    """Passes on what libraries log: who, where and which exception, but not what they put into a sentence.
+
+    An HTTP parser quotes the bytes that it could not read, a task's last words are its exception's message.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log the record's bones as `library.logged`."""
+        fields: dict[str, Any] = {"logger": record.name, "at": f"{record.module}:{record.lineno}"}
+        if record.args and isinstance(record.msg, str):
+            fields["said"] = record.msg  # with the places for the arguments empty
+        if record.exc_info:
+            fields["exc_info"] = record.exc_info[1]
+        level = "error" if record.levelno >= logging.ERROR else "warning"
+        getattr(logger(), level)("library.logged", **fields)
+
+
 def _renderer(_: Any, __: str, event: MutableMapping[str, Any]) -> bytes:
     return orjson.dumps(event, default=_shown, option=_OPTIONS)
 
@@ -60,7 +77,10 @@ def _shown(value: Any) -> str:
 
 
 def configure(level: str = "info", stream: Any = None) -> None:
-    """Set logging up for a process."""
+    """Set logging up for a process, for libraries as well, from their warnings on."""
+    root = logging.getLogger()
+    root.handlers = [handler for handler in root.handlers if not isinstance(handler, Libraries)]
+    root.addHandler(Libraries(logging.WARNING))
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

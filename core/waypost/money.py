@@ -10,7 +10,7 @@ MAX_MICROS = 10**15
 
 
 class InvalidAmountError(ValueError):
-    """An amount is a decimal number with at most six places, such as 12.50; write it so."""
+    """An amount is a decimal number with at most six places, such as 12.50, up to 1000000000; write it so."""
 
     def __init__(self) -> None:
         super().__init__(type(self).__doc__)

@@ -269,6 +269,8 @@ class Node:
                 await self.refresh()
             except StoreUnavailableError as error:
                 _LOG.error("directory.store_unavailable", problem=str(error))
+            except Exception:  # noqa: BLE001 - a node that no longer looks would not hear of a single decision
+                _LOG.exception("directory.fault")
 
     async def _beat(self) -> None:
         while True:
@@ -279,6 +281,8 @@ class Node:
                 await self.database.write(lambda conn, now=now: nodes.beat(conn, self.id, now))  # type: ignore[misc]
             except StoreUnavailableError as error:
                 _LOG.error("heartbeat.store_unavailable", problem=str(error))
+            except Exception:  # noqa: BLE001 - a node whose heart stands still is taken for dead
+                _LOG.exception("heartbeat.fault")
 
     # ---- what the parts tell each other
 

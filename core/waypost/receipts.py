@@ -15,12 +15,15 @@ from sqlalchemy import Connection
 from waypost.clock import from_datetime
 from waypost.event_codec import dump, load_delivery_update
 from waypost.lifecycle.evidence import Evidence
+from waypost.log import logger
 from waypost.plugin.errors import ERROR_CLASSES
 from waypost.plugin.events import DeliveryUpdate
 from waypost.plugin.types import Address
 from waypost.progress.case import Report
 from waypost.store import events, steps
 from waypost.store.events import AttemptRef, Parked, ParkedAt
+
+_LOG = logger()
 
 #: Plugins with this feature get receipts "for everything to this recipient until then".
 WATERMARKS_FEATURE = "watermarks"
@@ -85,17 +88,21 @@ def retry_parked(
     waiting = events.parked_after(conn, after, limit)
     others = {item.gateway_id: siblings(item.gateway_id) for item in waiting}
     found, claimed = _claim(conn, waiting, now, others)
-    stale = [item for item in waiting if item.received_at < give_up_before and item not in claimed]
+    _give_up(conn, [item for item in waiting if item.received_at < give_up_before and item not in claimed])
+    last = waiting[-1] if len(waiting) == limit else None
+    return found, last.place if last else FIRST_PARKED
+
+
+def _give_up(conn: Connection, parked: Sequence[Parked]) -> None:
+    """Keep receipts as orphans, which nobody looks for any more."""
     events.add_channel_events(
         conn,
         [
             (item.gateway_id, f"{item.event_id}:{item.status}", "Orphan", None, item.received_at, None, item.event)
-            for item in stale
+            for item in parked
         ],
     )
-    events.unpark(conn, stale)
-    last = waiting[-1] if len(waiting) == limit else None
-    return found, last.place if last else FIRST_PARKED
+    events.unpark(conn, parked)
 
 
 def _claim(
@@ -109,16 +116,22 @@ def _claim(
     )
     found: list[Report] = []
     done: list[Parked] = []
+    senseless: list[Parked] = []
     for item in parked:
         sender = next(
             (gateway for gateway in under[item.gateway_id] if (gateway, item.provider_id or "") in known), None
         )
         if sender is not None:
             ref = known[sender, item.provider_id or ""]
-            found.append(_report(load_delivery_update(item.event), sender, ref, now, learned=False))
-            done.append(item)
+            try:
+                found.append(_report(load_delivery_update(item.event), sender, ref, now, learned=False))
+                done.append(item)
+            except Exception as error:  # noqa: BLE001 - one that makes no sense must not hold up all others
+                _LOG.error("receipt.senseless", gateway=item.gateway_id, problem=type(error).__name__)
+                senseless.append(item)
     events.unpark(conn, done)
-    return found, done
+    _give_up(conn, senseless)
+    return found, [*done, *senseless]
 
 
 def _refs_of(
@@ -197,7 +210,7 @@ def _report(update: DeliveryUpdate, gateway_id: str, ref: AttemptRef, now: int, 
 
 
 def _parked(item: PlacedUpdate, now: int) -> Parked:
-    return Parked(
+    parked = Parked(
         gateway_id=item.gateway_ids[0],
         event_id=item.update.event_id,
         status=item.update.status,
@@ -206,3 +219,6 @@ def _parked(item: PlacedUpdate, now: int) -> Parked:
         event=dump(item.update, with_raw=False),
         received_at=now,
     )
+    # What makes no sense is its own delivery's trouble now, and not later that of the send that it is about.
+    _report(load_delivery_update(parked.event), parked.gateway_id, AttemptRef("", 0, 0), now, learned=False)
+    return parked

@@ -187,6 +187,15 @@ async def test_a_gateway_without_usable_secret(world: World) -> None:
     await refused(world, await world.partner(gateway), refusals.ChannelCredentialsNotFound)
 
 
+async def test_a_route_without_usable_secret_is_the_trouble_of_those_who_take_it(world: World) -> None:
+    partner = await world.partner()
+    sealed = await world.gateway(secrets="")
+    await world.rate(sealed)
+    await world.route(partner.app, sealed, prefix="86")
+    assert (await world.accept(partner, "+14155550142")).message.status == "QUEUED"
+    await refused(world, partner, refusals.ChannelCredentialsNotFound, to="+8613800138000")
+
+
 async def test_a_plugin_that_is_not_loaded_serves_nobody_just_now(world: World) -> None:
     gateway = await world.gateway(plugin="missing")
     await world.rate(gateway)

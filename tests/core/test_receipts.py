@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from fake_channel import FakeChannel
@@ -218,6 +218,24 @@ async def test_a_watermark_covers_what_was_sent_until_then(open_world: OpenWorld
     assert await parked(world.database) == 0
 
 
+async def test_a_watermark_may_be_older_than_our_answer(open_world: OpenWorld) -> None:
+    """It is on the provider's clock: when the message was there, not when we had heard that it was."""
+    world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}))
+    partner = await world.partner()
+    later = Later()
+    world.channel.on(TO, later)
+    await world.start()
+    admitted = await world.accept(partner)
+    await world.channel.called(1)
+    mark = to_datetime(world.clock.now())
+    world.clock.advance(SECOND)
+    later.answer.set()
+    await world.status(admitted, "SENT")
+    address = Address("e164", TO)
+    await world.tell(partner, DeliveryUpdate(event_id="e1", status="read", recipient=address, watermark=mark))
+    assert (await world.message(admitted.message.id)).status == "READ"
+
+
 async def test_an_orphan_is_kept_and_given_up_in_the_end(world: World) -> None:
     partner = await world.partner()
     await world.tell(partner, DeliveryUpdate(event_id="e", status="delivered", provider_id="nobody's"))
@@ -267,6 +285,41 @@ async def test_two_receipts_under_one_event_id_both_wait_for_their_message(world
     assert await parked(world.database) == 2
     later.answer.set()
     await world.status(admitted, "DELIVERED")
+    assert await parked(world.database) == 0
+
+
+async def test_a_receipt_that_makes_no_sense_is_nobody_elses_trouble(world: World) -> None:
+    """It came before its message was known, and fails alone; it does not wait to fail in its send's transaction."""
+    partner = await world.partner()
+    later = Later()
+    world.channel.on(TO, later)
+    await world.start()
+    admitted = await world.accept(partner)
+    await world.channel.called(1)
+    naive = datetime(2026, 1, 1)  # noqa: DTZ001 - the plugin's fault
+    await world.tell(partner, DeliveryUpdate(event_id="e", status="delivered", provider_id="p", occurred_at=naive))
+    assert await parked(world.database) == 0
+    later.answer.set()
+    await world.status(admitted, "SENT")
+
+
+async def test_a_parked_receipt_that_makes_no_sense_does_not_hold_up_the_others(world: World) -> None:
+    partner = await world.partner()
+    await world.start()
+    admitted = await sent(world, partner)
+    now = world.clock.now()
+    rows = [
+        events.Parked(
+            gateway_id=partner.gateway.id, event_id=f"e{number}", status="delivered", provider_id="p-1",
+            correlation=None, received_at=now + number,
+            event=f'{{"kind":"DeliveryUpdate","event_id":"e{number}","status":"delivered","provider_id":"p-1",'
+            f'"occurred_at":{occurred}}}',
+        )
+        for number, occurred in enumerate(('"2026-01-01T00:00:00"', "null"))
+    ]  # fmt: skip
+    await world.database.write(lambda conn: events.park(conn, rows))
+    await world.node.inbox.tend_once()
+    assert (await world.message(admitted.message.id)).status == "DELIVERED"
     assert await parked(world.database) == 0
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from waypost import refusals
 from waypost.admission.candidate import Admitted
-from waypost.store.database import Database
+from waypost.progress.case import Change, Report
+from waypost.store.database import Database, StoreUnavailableError
 from world import TO, World
 
 
@@ -88,3 +89,24 @@ async def test_one_who_gave_up_is_not_prepared(world: World, monkeypatch: pytest
     await asyncio.gather(*under_way)
     await world.node.desk.drain()
     assert (await world.balance(partner.org)).held == 4 * (await world.message((await stays).message.id)).held
+
+
+async def test_a_result_is_tried_once_more_after_the_longest_pause(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that is started again while a send is under way must not cost us what the provider said."""
+    monkeypatch.setattr("waypost.outbox.lane.PAUSES", (0.001, 0.002))
+    partner = await world.partner()
+    await world.start()
+    results, tries = world.node.outbox.results, [0]
+    submit = results.submit
+
+    async def down_at_first(item: Report) -> Change | None:
+        tries[0] += 1
+        if tries[0] <= 2:
+            raise StoreUnavailableError("it is being started again")
+        return await submit(item)
+
+    monkeypatch.setattr(results, "submit", down_at_first)
+    await world.status(await world.accept(partner), "SENT")
+    assert tries == [3]

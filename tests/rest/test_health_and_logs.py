@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -40,6 +41,27 @@ async def test_health_and_readiness(gateway: Deployment, partner: Partner) -> No
     draining = await gateway.call("GET", "/readyz")
     assert (draining.status, draining.json["status"]) == (503, "not ready")
     assert (await gateway.call("GET", "/healthz")).status == 200
+
+
+async def test_what_no_parser_could_read_is_not_quoted_in_the_log(gateway: Deployment, logged: io.BytesIO) -> None:
+    """aiohttp logs the exception of its parser, which quotes the bytes that it stumbled over."""
+    host, port = gateway.url.removeprefix("http://").split(":")
+    odd = (
+        f"POST /api/send-sms.php HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{BODY}\r\n",
+        f"POST /api/send-sms.php HTTP/1.1\r\nHost: x\r\nAuthorization : Bearer {SECRET}\r\n\r\n",
+        f"GET /partner/messages?to={NUMBER} \xff HTTP/1.1\r\nHost: x\r\n\r\n",
+    )
+    for request in odd:
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(request.encode("latin-1"))
+        assert (await reader.readline()).split()[1] == b"400"
+        writer.close()
+        await writer.wait_closed()
+    written = logged.getvalue().decode()
+    for canary in (BODY, SECRET, NUMBER):
+        assert canary not in written
+    lines = [json.loads(line) for line in written.splitlines()]
+    assert {line["logger"] for line in lines if line["event"] == "library.logged"} == {"aiohttp.server"}
 
 
 async def test_a_plugin_that_is_missing_is_listed_with_its_reason(run: RunDeployment) -> None:

@@ -222,6 +222,24 @@ async def test_idempotency_keys_are_each_apps_own(gateway: Deployment, partner: 
     assert first.json["data"]["messageId"] != second.json["data"]["messageId"]
 
 
+@pytest.mark.postgres
+async def test_a_trials_key_does_not_answer_for_the_real_thing(gateway: Deployment, partner: Partner) -> None:
+    app = await gateway.app(partner.org)
+    ways = [await gateway.simulated("sms_twilio", mode=mode) for mode in ("live", "test")]
+    for way in ways:
+        await gateway.rate(way, 45_000, currency="SGD", sku="sms")
+    await gateway.route(app, *ways)
+    trial, secret = await gateway.key(app, mode="test"), await gateway.key(app)
+    first = await gateway.send(trial, Idempotency_Key="order-1")
+    real = await gateway.send(secret, Idempotency_Key="order-1")
+    assert "Idempotency-Replayed" not in real.headers
+    assert first.json["data"]["messageId"] != real.json["data"]["messageId"]
+    assert real.json["data"]["cost"] > 0
+    for key, earlier in ((trial, first), (secret, real)):
+        again = await gateway.send(key, Idempotency_Key="order-1")
+        assert again.json["data"]["messageId"] == earlier.json["data"]["messageId"]
+
+
 @pytest.mark.parametrize("key", ["", "a b", "x" * 256, "schl\u00fcssel"])
 async def test_an_odd_idempotency_key_is_refused(gateway: Deployment, partner: Partner, key: str) -> None:
     rows = await gateway.rows()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 
 import asyncpg
 import pytest
@@ -187,6 +189,43 @@ async def test_a_transaction_given_up_in_its_midst_is_rolled_back(postgres: Post
         await waiting
     assert await asyncio.wait_for(postgres.read(stored), 5) == []
     await asyncio.wait_for(postgres.write(lambda conn: insert(conn, "a")), 5)
+
+
+@pytest.mark.parametrize("how", ["read", "write", "write_alone"])
+async def test_a_server_that_has_said_goodbye_and_not_yet_hung_up_is_the_stores_trouble(
+    postgres: PostgresDatabase, how: str
+) -> None:
+    gone = await postgres.write_alone(backend)
+    killer = await asyncpg.connect(postgres.url)
+    await killer.execute(f"SELECT pg_terminate_backend({gone})")
+    time.sleep(0.3)  # noqa: ASYNC251 - both its last word and its end are there, and only the first is read below
+    for _ in range(2):
+        await asyncio.sleep(0)
+    with contextlib.suppress(StoreUnavailableError):
+        await getattr(postgres, how)(backend)
+    await killer.close()
+    assert await postgres.read(backend) != gone
+
+
+async def test_who_waits_for_a_connection_has_the_first_that_is_free(
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres._engine.pool, "_timeout", 1.0)
+    sleep = "SELECT pg_sleep({})".format
+    long = [asyncio.create_task(postgres.read(lambda c: run(c, sleep(2)))) for _ in range(POOL_SIZE - KEPT)]
+    short = [asyncio.create_task(postgres.read(lambda c: run(c, sleep(0.2)))) for _ in range(KEPT)]
+    await asyncio.sleep(0.1)
+    await postgres.write(backend)
+    await asyncio.gather(*long, *short)
+
+
+async def test_what_is_under_way_while_it_closes_leaves_no_connection_behind(postgres_url: str) -> None:
+    database = PostgresDatabase(postgres_url)
+    under_way = asyncio.create_task(database.write(lambda conn: run(conn, "SELECT pg_sleep(0.3)")))
+    await asyncio.sleep(0.1)
+    await database.close()
+    await under_way
+    assert not database._kept
 
 
 async def test_only_a_few_connections_are_kept(postgres: PostgresDatabase) -> None:

@@ -242,9 +242,10 @@ class Desk:
 
     async def _accepted_before(self, caller: Principal, request: SendRequest) -> Admitted | None:
         """The message that this very request was accepted as under its idempotency key, if it was."""
-        if request.idempotency_key is None:
+        key = request.stored_key(caller.mode)
+        if key is None:
             return None
-        pair = (caller.app_id, request.idempotency_key)
+        pair = (caller.app_id, key)
 
         def work(conn: Connection) -> Message | None:
             record = events.idempotency_records(conn, [pair]).get(pair)

@@ -123,7 +123,7 @@ class Intake:
             updated_at=now,
             deadline=deadline,
         )
-        key, fingerprint = request.idempotency_key, request.fingerprint
+        key, fingerprint = request.stored_key(caller.mode), request.fingerprint
         rows = [admissions.first_row(message, _step(first, holds[0]), key, fingerprint)]
         for number, fallback in enumerate(request.fallback, 1):
             step = _fallback_step(legs[number], holds[number], fallback)

@@ -39,3 +39,12 @@ class SendRequest:
     #: A digest of the whole request, to tell a repeated request from another one under the same key.
     fingerprint: str = ""
     request_id: str | None = None
+
+    def stored_key(self, mode: str) -> str | None:
+        """The idempotency key as it is stored; that of a trial is another, lest it answer for the real thing.
+
+        A blank is in no key that a caller may choose.
+        """
+        if self.idempotency_key is None or mode == "live":
+            return self.idempotency_key
+        return f"{mode} {self.idempotency_key}"

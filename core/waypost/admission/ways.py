@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 from waypost.host.accounts import Accounts, CredentialsUnusableError, OpenAccount
 from waypost.host.dispatch import ChannelPlugin
+from waypost.log import logger
 from waypost.plugin.types import Context
 from waypost.rates import Tariff
 from waypost.refusals import ChannelConfigNotFound, ChannelCredentialsNotFound, Unavailable, ValidationFailed
 from waypost.routing import Directory
 from waypost.store.gateways import Gateway
 from waypost.store.rates import Route
+
+_LOG = logger()
 
 #: A plugin with this feature gets the recipient's last inbound message in its context.
 WINDOW_FEATURE = "service_window"
@@ -38,12 +41,14 @@ class Way:
 class RouteWays:
     """A route's prefix and its ways in order. Empty where no gateway serves the caller's mode.
 
-    `away` says that it has gateways, whose plugins are not at work on this node.
+    `away` says that it has gateways, whose plugins are not at work on this node; `sealed` that it has gateways here,
+    but no secret that could be used. Both are told to those who take this route only.
     """
 
     prefix: str
     ways: tuple[Way, ...]
     away: bool = False
+    sealed: bool = False
 
 
 @dataclass(slots=True)
@@ -59,11 +64,13 @@ class ChannelWays:
         return any(way.windowed for route in self.routes for way in route.ways)
 
     def to(self, destination: str) -> tuple[Way, ...]:
-        """The ways to a destination. Raises `ChannelConfigNotFound` or `Unavailable`."""
+        """The ways to a destination. Raises the `Refusal` that says why there are none."""
         for route in self.routes:
             if destination.startswith(route.prefix):
                 if route.away:
                     raise _not_served()
+                if route.sealed:
+                    raise ChannelCredentialsNotFound
                 if not route.ways:
                     break
                 return route.ways
@@ -109,22 +116,21 @@ class Ways:
 
     def _route_ways(self, route: Route, gateways: Sequence[Gateway], directory: Directory) -> RouteWays:
         ways: list[Way] = []
-        problem: CredentialsUnusableError | None = None
+        sealed = False
         here = [gateway for gateway in gateways if self._accounts.plugin(gateway) is not None]
         for gateway in here:
             app = directory.provider_apps.get(gateway.provider_app_id or "")
             try:
                 opened = self._accounts.account(gateway, app)
             except CredentialsUnusableError as error:
-                problem = error
+                _LOG.error("gateway.credentials_unusable", gateway=gateway.id, problem=error.problem)
+                sealed = True
                 continue
             sender = route.sender or (gateway.senders[0] if gateway.senders else None)
             windowed = WINDOW_FEATURE in opened.plugin.info.features
             card = directory.cards.get(gateway.id)
             ways.append(Way(opened, Tariff(card) if card is not None else None, sender, windowed))
-        if problem is not None and not ways:
-            raise ChannelCredentialsNotFound from problem
-        return RouteWays(route.prefix, tuple(ways), away=bool(gateways) and not here)
+        return RouteWays(route.prefix, tuple(ways), away=bool(gateways) and not here, sealed=sealed and not ways)
 
 
 def _not_served() -> Unavailable:

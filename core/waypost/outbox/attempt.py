@@ -92,11 +92,15 @@ def evidence(step: Step, kind: Kind, now: int, **details: object) -> Evidence:
     )
 
 
-def sent(attempt: Attempt, result: SendResult, now: int) -> list[Report]:
-    """The provider accepted it; and where nothing can be heard of it any more, its receipt window is closed."""
+def sent(attempt: Attempt, result: SendResult, began: int, now: int) -> list[Report]:
+    """The provider accepted it; and where nothing can be heard of it any more, its receipt window is closed.
+
+    A watermark is on the provider's clock and may be as early as the message itself, which it had before we had its
+    answer: the message is known by when its attempt began.
+    """
     known_as = result.provider_ids
     if WATERMARKS_FEATURE in attempt.opened.plugin.info.features:
-        known_as += tuple(watermark_id(address, now) for address in attempt.outbound.recipient)
+        known_as += tuple(watermark_id(address, began) for address in attempt.outbound.recipient)
     details = {"provider_ids": list(result.provider_ids), "accepted_as": result.status}
     reports = [Report(evidence(attempt.step, "sent", now, **details), provider_ids=known_as)]
     if result.status == "sent" and not result.provider_ids:

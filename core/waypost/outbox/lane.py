@@ -39,6 +39,8 @@ MAX_CLAIM = 64
 ROOM = 4
 #: … but not for longer, in seconds.
 GATHERING = 0.02
+#: How long to wait between two tries to store a result, in seconds: as long as a database may take to be started again.
+PAUSES = (0.1, 0.3, 1.0, 3.0, 9.0, 20.0)
 #: Added to a send's own deadline: how long its result may take to be stored before the lease ends, in seconds.
 MARGIN = 30.0
 
@@ -251,6 +253,8 @@ class Lane:
         fence = now + round(max(tools.lease, timeout + MARGIN) * SECOND)
 
         def work(conn: Connection) -> set[tuple[str, int]]:
+            # The messages first, as everybody does: the sweeper may just be giving up one of these claims.
+            messages.lock_many(conn, {item.message.id for item in prepared})
             won = steps.begin_sending(conn, [item.step for item in prepared], tools.owner, fence)
             began: list[Evidence] = [
                 attempts.evidence(item.step, "sending", now)
@@ -287,7 +291,7 @@ class Lane:
             self._learn(item, error)
             told = error.code
         else:
-            outcomes = attempts.sent(item, result, tools.clock.now())
+            outcomes = attempts.sent(item, result, began, tools.clock.now())
             self.breaker.record(ok=True)
             tools.accepted(self.gateway_id)
             told = "SENT"
@@ -297,14 +301,15 @@ class Lane:
                 return  # what follows from it must not be known without it
 
     async def _store(self, outcome: Report) -> bool:
-        """Store a result; while the store is down, keep trying until the lease would have ended anyway."""
-        for pause in (0.1, 0.3, 1.0, 3.0, 9.0):
+        """Store a result; while the store is down, keep trying for about as long as the lease lasts."""
+        for pause in (*PAUSES, None):
             try:
                 await self._tools.results.submit(outcome)
                 return True
             except StoreUnavailableError as error:
                 _LOG.error("lane.result_not_stored", message=outcome.evidence.message_id, problem=str(error))
-                await asyncio.sleep(pause)
+                if pause is not None:
+                    await asyncio.sleep(pause)
         _LOG.critical("lane.result_lost", message=outcome.evidence.message_id, kind=outcome.evidence.kind)
         return False
 

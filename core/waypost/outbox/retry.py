@@ -16,6 +16,8 @@ from waypost.store.steps import Step
 TRIES = 4
 #: No provider's `Retry-After` is waited for longer than this, in seconds.
 LONGEST_WAIT = 3600.0
+#: Nor is anybody asked again sooner than after this.
+LEAST_WAIT = 1.0
 
 _BACKOFF = tenacity.wait_exponential_jitter(initial=1, max=600, exp_base=3, jitter=1)
 _RETRYING = tenacity.Retrying()
@@ -33,7 +35,8 @@ def decide(step: Step, choices: int, error: NotSent, now: int) -> Retry:
     tries = step.tries + 1
     delay = backoff(tries)
     if isinstance(error, RateLimited) and error.retry_after is not None:
-        delay = min(max(error.retry_after, 0.0), LONGEST_WAIT)
+        # The provider names the least it wants; who asks for nothing, or for the same again and again, is spared more.
+        delay = max(min(error.retry_after, LONGEST_WAIT), delay if tries >= TRIES else LEAST_WAIT)
     due_at = now + round(delay * SECOND)
     exhausted = tries >= TRIES or isinstance(error, AccountBlocked) or due_at >= step.deadline
     if exhausted and step.choice + 1 < choices:

@@ -17,6 +17,9 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError
 from sqlalchemy.util import await_only
 
+#: What asyncpg raises. The internal one too: so answers a connection whose server has said goodbye and not yet hung up.
+FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+
 
 def is_postgres(conn: Connection) -> bool:
     """Whether this connection speaks to PostgreSQL."""
@@ -29,7 +32,7 @@ def run(conn: Connection, statement: str, parameters: Sequence[Any] = ()) -> Seq
     if is_postgres(conn):
         try:
             rows: Sequence[Sequence[Any]] = await_only(driver.fetch(statement, *parameters))  # type: ignore[union-attr]
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except FAULTS as error:
             raise as_sqlalchemy(error, statement) from error
         return rows
     cursor = driver.cursor()  # type: ignore[union-attr]

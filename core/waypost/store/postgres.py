@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from waypost.clock import SystemClock
 from waypost.store.database import CommitUnknownError, StoreUnavailableError, Work
-from waypost.store.driver import as_sqlalchemy
+from waypost.store.driver import FAULTS, as_sqlalchemy
 
 T = TypeVar("T")
 
@@ -77,6 +77,9 @@ class PostgresDatabase:
         )
 
         self._kept: list[_Kept] = []
+        #: So many wait for the pool, which nobody tells of what is kept.
+        self._wanting = 0
+        self._closed = False
 
     @classmethod
     async def open(cls, url: str) -> PostgresDatabase:
@@ -103,7 +106,7 @@ class PostgresDatabase:
                     await asyncio.sleep(random.uniform(0, 0.02 * 2**retry))  # noqa: S311 - chance, not secrecy
                     continue
                 raise _unavailable(error) from error
-            except (OSError, PoolTimeoutError) as error:
+            except (*FAULTS, PoolTimeoutError) as error:
                 raise StoreUnavailableError(f"PostgreSQL: {type(error).__name__}") from error
         raise AssertionError("unreachable")
 
@@ -128,7 +131,7 @@ class PostgresDatabase:
             result = await kept.conn.run_sync(work)
             try:
                 outcome = await kept.driver.execute("COMMIT")
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except FAULTS as error:
                 if isinstance(error, asyncpg.PostgresError) and not kept.driver.is_closed():
                     raise as_sqlalchemy(error, "COMMIT") from error
                 raise CommitUnknownError(CommitUnknownError.__doc__) from error
@@ -145,7 +148,7 @@ class PostgresDatabase:
                 return result
         except DBAPIError as error:
             raise _unavailable(error) from error
-        except (OSError, PoolTimeoutError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
+        except (*FAULTS, PoolTimeoutError) as error:
             raise StoreUnavailableError(f"PostgreSQL: {type(error).__name__}") from error
 
     @asynccontextmanager
@@ -155,7 +158,7 @@ class PostgresDatabase:
         try:
             try:
                 await kept.driver.execute(begin)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except FAULTS as error:
                 raise as_sqlalchemy(error, begin) from error
             yield kept
         except BaseException:
@@ -175,7 +178,11 @@ class PostgresDatabase:
                 return kept
             await kept.discard()
         while True:
-            conn = await self._engine.connect()
+            self._wanting += 1
+            try:
+                conn = await self._engine.connect()
+            finally:
+                self._wanting -= 1
             try:
                 driver: Any = (await conn.get_raw_connection()).driver_connection
                 if not driver.is_closed():
@@ -187,7 +194,7 @@ class PostgresDatabase:
             await conn.close()
 
     async def _keep(self, kept: _Kept) -> None:
-        if len(self._kept) < KEPT:
+        if len(self._kept) < KEPT and not self._wanting and not self._closed:
             self._kept.append(kept)
         else:
             await kept.conn.close()  # back into the pool
@@ -198,6 +205,7 @@ class PostgresDatabase:
 
     async def close(self) -> None:
         """Close every connection."""
+        self._closed = True
         while self._kept:
             await self._kept.pop().discard()
         await self._engine.dispose()
@@ -207,7 +215,7 @@ async def _rolled_back(driver: Any) -> bool:
     """End a transaction that failed, and say whether the connection is of any further use."""
     try:
         await driver.execute("ROLLBACK")
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+    except FAULTS:
         return False
     return True
 

@@ -15,8 +15,12 @@ _MEDIA_BY_ENDING = {
 
 
 def media_kind(url: str) -> str:
-    """What kind of media a URL's ending suggests; an image where it says nothing."""
-    ending = urlsplit(url).path.rsplit(".", 1)[-1].lower()
+    """What kind of media a URL's ending suggests; an image where it says nothing. Raises `ValidationFailed`."""
+    try:
+        path = urlsplit(url).path
+    except ValueError:
+        raise ValidationFailed("mediaUrl: must be a URL") from None
+    ending = path.rsplit(".", 1)[-1].lower()
     return _MEDIA_BY_ENDING.get(ending, "image")
 
 
@@ -63,7 +67,8 @@ def flat_content(
     if template_variables is not None:
         raise ValidationFailed("templateId: templateVariables need a templateId")
     if media_url is not None:
-        return _without_none(kind=media_type or media_kind(media_url), url=media_url, caption=text)
+        suggested = media_kind(media_url)
+        return _without_none(kind=media_type or suggested, url=media_url, caption=text)
     if text is None:
         raise ValidationFailed("content: a message needs content, a templateId or a mediaUrl")
     return {"kind": "text", "body": text}

@@ -107,7 +107,7 @@ def message_details(message: Message) -> dict[str, Any]:
         "settled": message.settled_at is not None,
     }
     if message.error_code is not None:
-        details["error"] = {"code": message.error_code, "message": message.error_detail}
+        details["error"] = {"code": message.error_code, "message": message.error_detail or told(message.status)}
     if message.contradictory:
         details["contradictory"] = True
     if message.possible_duplicate:
