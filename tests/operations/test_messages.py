@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from waypost.operations import Operator, call
+from waypost.operations.errors import InvalidArgumentError, NotFoundError
 from waypost.plugin import DeliveryUpdate, Transient
 from world import PRICE, TO, World
 
@@ -105,6 +107,10 @@ async def test_lists_are_filtered_and_go_on(world: World) -> None:
     assert await found(organization=first.org.id) == [sent[1], sent[0]]
     assert await found(status="delivered") == []
     assert len(await found(channel="sms", status="queued")) == 3
+    with pytest.raises(InvalidArgumentError, match="QUEUED"):
+        await found(status="foo")
+    with pytest.raises(NotFoundError):
+        await found(before="msg_nobody")
 
 
 async def test_failed_deliveries_are_parsed_again_after_a_fix(world: World) -> None:

@@ -104,6 +104,9 @@ PARTNER: dict[str, tuple[Any, str, str]] = {
     "a field by its Python name": (_sms(template_id="HX"), VALIDATION, "template_id"),
     "a template and content": (_sms(templateId="HX" + "0" * 32), VALIDATION, ""),
     "variables without a template": (_sms(content=..., templateVariables={"1": "x"}), VALIDATION, "templateId"),
+    "variables a huge number": (
+        _sms(content=..., templateId="HX" + "1" * 32, templateVariables={"1": 1e22}), VALIDATION, "templateVariables"
+    ),
     "variables a list": (_sms(content=..., templateId="HX", templateVariables=["x"]), VALIDATION, "templateVariables"),
     "variables with an object": (
         _sms(content=..., templateId="HX" + "1" * 32, templateVariables={"1": {}}), VALIDATION, "templateVariables"

@@ -31,13 +31,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from waypost.lifecycle.evidence import Evidence
 
 Status = Literal[
     "QUEUED", "SENDING", "UNKNOWN", "SENT", "FAILED", "UNDELIVERED", "EXPIRED", "CANCELED", "DELIVERED", "READ"
 ]
+
+STATUSES: frozenset[str] = frozenset(get_args(Status))
 
 #: From which no evidence but a contradiction leads away.
 NEGATIVE_ENDS: frozenset[Status] = frozenset({"FAILED", "UNDELIVERED", "EXPIRED", "CANCELED"})

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection
 
+from waypost.lifecycle.status import STATUSES
 from waypost.money import format_amount
 from waypost.operations import references, words
 from waypost.operations.errors import InvalidArgumentError, NotFoundError
@@ -57,8 +58,12 @@ async def list_all(
     """List messages, newest first; `before` is the id of the last one of the page before."""
     if not 1 <= limit <= MOST:
         raise InvalidArgumentError("limit", f"write a number from 1 to {MOST}")
+    if status is not None and status.upper() not in STATUSES:
+        raise InvalidArgumentError("status", f"write one of {', '.join(sorted(STATUSES))}")
 
     def work(conn: Connection) -> list[dict[str, Any]]:
+        if before is not None and messages.get(conn, before) is None:
+            raise NotFoundError("message", before, "messages")
         rows = messages.newest(
             conn,
             limit,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
 from waypost.refusals import ValidationFailed
+
+#: From here on, a double-precision number may not be the one that was written (RFC 8259 §6).
+EXACT = 2.0**53
 
 _MEDIA_BY_ENDING = {
     "jpg": "image", "jpeg": "image", "png": "image", "gif": "image", "mp4": "video", "3gp": "video", "mp3": "audio",
@@ -32,8 +36,17 @@ def variables(given: Mapping[str, Any] | None) -> dict[str, str]:
     for name, value in given.items():
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise ValidationFailed("templateVariables: every value must be a text or a number")
-        texts[name] = str(value)
+        texts[name] = _written(value)
     return texts
+
+
+def _written(value: str | float) -> str:
+    """A number in digits, as people write it. Raises `ValidationFailed` for one that JSON's readers may have rounded."""
+    if not isinstance(value, float):
+        return str(value)
+    if abs(value) >= EXACT:
+        raise ValidationFailed("templateVariables: so large a number is not exact; write it as a text")
+    return format(Decimal(repr(value)), "f")
 
 
 def flat_content(

@@ -14,7 +14,7 @@ from waypost.admission.request import SendRequest
 from waypost.clock import from_datetime, iso
 from waypost.ids import is_id
 from waypost.lifecycle.evidence import Evidence
-from waypost.lifecycle.status import POSITIVE_ENDS
+from waypost.lifecycle.status import POSITIVE_ENDS, STATUSES
 from waypost.log import logger
 from waypost.node import Node
 from waypost.refusals import InvalidPagination, MessageNotFound, Refusal, Unavailable, ValidationFailed
@@ -31,9 +31,6 @@ from waypost_server.rest.preferences import waiting
 from waypost_server.rest.router import Handler, Route, reading
 
 _NUMBER = re.compile(r"[0-9]{1,6}")
-_STATUSES = frozenset(
-    {"QUEUED", "SENDING", "SENT", "DELIVERED", "READ", "FAILED", "UNDELIVERED", "EXPIRED", "CANCELED", "UNKNOWN"}
-)
 MAX_LIMIT = 100
 MAX_PAGE = 100_000
 
@@ -189,8 +186,8 @@ def _filter(request: web.Request, caller: Principal) -> Filter:
     if set(request.query) - known:
         raise ValidationFailed(f"query: filters are {', '.join(sorted(known))}")
     status = request.query.get("status")
-    if status is not None and status.upper() not in _STATUSES:
-        raise ValidationFailed(f"status: must be one of {', '.join(sorted(_STATUSES))}")
+    if status is not None and status.upper() not in STATUSES:
+        raise ValidationFailed(f"status: must be one of {', '.join(sorted(STATUSES))}")
     channel = request.query.get("channel")
     recipient = request.query.get("to") or request.query.get("recipient")
     if "\x00" in f"{channel}{recipient}":
