@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from sqlalchemy import Connection
 
 from waypost.clock import from_datetime
 from waypost.event_codec import dump, load_delivery_update
 from waypost.lifecycle.evidence import Evidence
+from waypost.lifecycle.status import Status, reached
 from waypost.log import logger
 from waypost.plugin.errors import ERROR_CLASSES
 from waypost.plugin.events import DeliveryUpdate
@@ -56,14 +58,35 @@ def reports(
     by_correlation = _correlated(conn, updates)
     found: list[Report] = []
     lost: list[Parked] = []
-    for item in updates:
+    told: set[tuple[AttemptRef, str]] = set()
+    # Watermarks last: they speak of everything until then, also of what the others name.
+    for item in sorted(updates, key=lambda item: item.update.watermark is not None):
         refs = _refs_of(conn, item, by_correlation, known)
+        if item.update.watermark is not None:
+            refs = _unproved(conn, [pair for pair in refs if (pair[1], item.update.status) not in told], item.update)
+        told.update((ref, item.update.status) for _, ref in refs)
         is_new_id = not any((gateway_id, item.update.provider_id) in known for gateway_id in item.gateway_ids)
         found.extend(_report(item.update, gateway_id, ref, now, learned=is_new_id) for gateway_id, ref in refs)
         if not refs and item.update.watermark is None:
             lost.append(_parked(item, now))
     events.park(conn, lost)
     return found
+
+
+def _unproved(
+    conn: Connection, refs: Sequence[tuple[str, AttemptRef]], update: DeliveryUpdate
+) -> list[tuple[str, AttemptRef]]:
+    """Those of a watermark's attempts to which it is news: a long conversation is covered anew by every one of them."""
+    if not refs or update.status in ("failed", "undelivered"):
+        return list(refs)
+    stored = steps.of_messages(conn, {ref.message_id for _, ref in refs})
+    waiting = {
+        (step.message_id, step.step_no)
+        for found in stored.values()
+        for step in found
+        if not reached(cast("Status", step.status), update.status)
+    }
+    return [(gateway_id, ref) for gateway_id, ref in refs if (ref.message_id, ref.step_no) in waiting]
 
 
 def claim_parked(conn: Connection, provider_ids: Sequence[tuple[str, str]], now: int) -> list[Report]:

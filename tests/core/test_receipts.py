@@ -218,6 +218,29 @@ async def test_a_watermark_covers_what_was_sent_until_then(open_world: OpenWorld
     assert await parked(world.database) == 0
 
 
+async def test_a_watermark_is_news_once(open_world: OpenWorld) -> None:
+    """Each one covers the whole conversation again; what is proved already is not stored anew."""
+    world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}))
+    partner = await world.partner()
+    await world.start()
+    admitted = await sent(world, partner)
+    mark = to_datetime(world.clock.now())
+    address = Address("e164", TO)
+    await world.tell(
+        partner,
+        DeliveryUpdate(event_id="e1", status="delivered", recipient=address, watermark=mark),
+        DeliveryUpdate(event_id="e2", status="delivered", provider_id="p-1"),
+    )
+    for number in range(3):
+        update = DeliveryUpdate(event_id=f"w{number}", status="delivered", recipient=address, watermark=mark)
+        await world.tell(partner, update)
+    kinds = [item.kind for item in await world.events(admitted.message.id)]
+    assert kinds.count("delivered") == 1
+    read = DeliveryUpdate(event_id="r", status="read", recipient=address, watermark=mark)
+    await world.tell(partner, read)
+    assert (await world.message(admitted.message.id)).status == "READ"
+
+
 async def test_a_watermark_may_be_older_than_our_answer(open_world: OpenWorld) -> None:
     """It is on the provider's clock: when the message was there, not when we had heard that it was."""
     world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}))

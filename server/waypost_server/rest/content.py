@@ -41,7 +41,7 @@ def variables(given: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def _written(value: str | float) -> str:
-    """A number in digits, as people write it. Raises `ValidationFailed` for one that JSON's readers may have rounded."""
+    """A number in digits, as people write it. Raises `ValidationFailed` for one that a reader may have rounded."""
     if not isinstance(value, float):
         return str(value)
     if abs(value) >= EXACT:
