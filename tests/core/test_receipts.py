@@ -43,13 +43,18 @@ class Later:
         return SendResult(provider_ids=(self.provider_id,))
 
 
-async def test_a_receipt_that_overtakes_the_answer_is_parked_then_claimed(world: World) -> None:
-    partner = await world.partner()
-    later = Later()
+async def under_way(world: World) -> tuple[Partner, Later, Admitted]:
+    """A message whose send waits for the provider's answer."""
+    partner, later = await world.partner(), Later()
     world.channel.on(TO, later)
     await world.start()
     admitted = await world.accept(partner)
     await world.channel.called(1)
+    return partner, later, admitted
+
+
+async def test_a_receipt_that_overtakes_the_answer_is_parked_then_claimed(world: World) -> None:
+    partner, later, admitted = await under_way(world)
     reply = await world.tell(partner, DeliveryUpdate(event_id="e", status="delivered", provider_id="p"))
     assert reply.status == 200
     assert await parked(world.database) == 1
@@ -62,12 +67,7 @@ async def test_a_receipt_that_overtakes_the_answer_is_parked_then_claimed(world:
 
 
 async def test_a_receipt_with_our_correlation_needs_no_answer(world: World) -> None:
-    partner = await world.partner()
-    later = Later()
-    world.channel.on(TO, later)
-    await world.start()
-    admitted = await world.accept(partner)
-    await world.channel.called(1)
+    partner, later, admitted = await under_way(world)
     correlation = world.channel.sent[0].ctx.correlation
     await world.tell(
         partner, DeliveryUpdate(event_id="e", status="delivered", provider_id="p", correlation=correlation)
@@ -244,12 +244,7 @@ async def test_a_watermark_is_news_once(open_world: OpenWorld) -> None:
 async def test_a_watermark_may_be_older_than_our_answer(open_world: OpenWorld) -> None:
     """It is on the provider's clock: when the message was there, not when we had heard that it was."""
     world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}))
-    partner = await world.partner()
-    later = Later()
-    world.channel.on(TO, later)
-    await world.start()
-    admitted = await world.accept(partner)
-    await world.channel.called(1)
+    partner, later, admitted = await under_way(world)
     mark = to_datetime(world.clock.now())
     world.clock.advance(SECOND)
     later.answer.set()
@@ -293,12 +288,7 @@ async def test_a_receipt_parked_beside_its_message_is_found_by_the_tender(world:
 
 async def test_two_receipts_under_one_event_id_both_wait_for_their_message(world: World) -> None:
     """Some providers number the message's events, some the message: what is proved counts beside the number."""
-    partner = await world.partner()
-    later = Later()
-    world.channel.on(TO, later)
-    await world.start()
-    admitted = await world.accept(partner)
-    await world.channel.called(1)
+    partner, later, admitted = await under_way(world)
     await world.tell(
         partner,
         DeliveryUpdate(event_id="e", status="sent", provider_id="p"),
@@ -313,12 +303,7 @@ async def test_two_receipts_under_one_event_id_both_wait_for_their_message(world
 
 async def test_a_receipt_that_makes_no_sense_is_nobody_elses_trouble(world: World) -> None:
     """It came before its message was known, and fails alone; it does not wait to fail in its send's transaction."""
-    partner = await world.partner()
-    later = Later()
-    world.channel.on(TO, later)
-    await world.start()
-    admitted = await world.accept(partner)
-    await world.channel.called(1)
+    partner, later, admitted = await under_way(world)
     naive = datetime(2026, 1, 1)  # noqa: DTZ001 - the plugin's fault
     await world.tell(partner, DeliveryUpdate(event_id="e", status="delivered", provider_id="p", occurred_at=naive))
     assert await parked(world.database) == 0

@@ -141,14 +141,19 @@ async def test_a_single_statement_whose_connection_breaks_is_unknown_and_the_nex
 
 async def test_a_single_statement_that_is_given_up_leaves_no_connection_amid_it(postgres: PostgresDatabase) -> None:
     waiting = asyncio.create_task(postgres.write_alone(lambda conn: run(conn, "SELECT pg_sleep(30)")))
-    for _ in range(200):
-        if any("pg_sleep(30)" in row[0] for row in await postgres.read(_queries)):
-            break
-        await asyncio.sleep(0.01)
+    await _asleep(postgres)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert await postgres.write_alone(lambda conn: run(conn, "SELECT 1")[0][0]) == 1
+
+
+async def _asleep(postgres: PostgresDatabase) -> None:
+    """Until the server is about its long sleep."""
+    for _ in range(200):
+        if any("pg_sleep(30)" in row[0] for row in await postgres.read(_queries)):
+            break
+        await asyncio.sleep(0.01)
 
 
 def _queries(conn: Connection) -> list[tuple[str]]:
@@ -180,10 +185,7 @@ async def test_a_transaction_given_up_in_its_midst_is_rolled_back(postgres: Post
         run(conn, "SELECT pg_sleep(30)")
 
     waiting = asyncio.create_task(postgres.write(work))
-    for _ in range(200):
-        if any("pg_sleep(30)" in row[0] for row in await postgres.read(_queries)):
-            break
-        await asyncio.sleep(0.01)
+    await _asleep(postgres)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting

@@ -182,6 +182,7 @@ class Desk:
         self._lane.start()
         if self._arrived and self._loop is not None:
             self._is_due = True
+            # A turn later than soon: before the rest is prepared, what was is to leave for the database.
             self._loop.call_soon(self._loop.call_soon, self._take_in)
 
     def _prepare(self, arrived: Sequence[_Arrival]) -> None:
