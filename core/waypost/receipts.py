@@ -13,6 +13,7 @@ from typing import cast
 
 from sqlalchemy import Connection
 
+from waypost import watermarks
 from waypost.clock import from_datetime
 from waypost.event_codec import dump, load_delivery_update
 from waypost.lifecycle.evidence import Evidence
@@ -20,17 +21,11 @@ from waypost.lifecycle.status import Status, reached
 from waypost.log import logger
 from waypost.plugin.errors import ERROR_CLASSES
 from waypost.plugin.events import DeliveryUpdate
-from waypost.plugin.types import Address
 from waypost.progress.case import Report
 from waypost.store import events, steps
 from waypost.store.events import AttemptRef, Parked, ParkedAt
 
 _LOG = logger()
-
-#: Plugins with this feature get receipts "for everything to this recipient until then".
-WATERMARKS_FEATURE = "watermarks"
-
-
 #: Before every parked receipt.
 FIRST_PARKED: ParkedAt = (0, "", "", "")
 
@@ -41,11 +36,6 @@ class PlacedUpdate:
 
     update: DeliveryUpdate
     gateway_ids: tuple[str, ...]
-
-
-def watermark_id(address: Address, at: int) -> str:
-    """The id under which a send is found by watermark: sortable by time within a recipient."""
-    return f"@{address.kind}:{address.value}@{at:020d}"
 
 
 def reports(
@@ -61,7 +51,7 @@ def reports(
     told: set[tuple[AttemptRef, str]] = set()
     # Watermarks last: they speak of everything until then, also of what the others name.
     for item in sorted(updates, key=lambda item: item.update.watermark is not None):
-        refs = _refs_of(conn, item, by_correlation, known)
+        refs = _refs_of(conn, item, by_correlation, known, now)
         if item.update.watermark is not None:
             refs = _unproved(conn, [pair for pair in refs if (pair[1], item.update.status) not in told], item.update)
         told.update((ref, item.update.status) for _, ref in refs)
@@ -76,7 +66,7 @@ def reports(
 def _unproved(
     conn: Connection, refs: Sequence[tuple[str, AttemptRef]], update: DeliveryUpdate
 ) -> list[tuple[str, AttemptRef]]:
-    """Those of a watermark's attempts to which it is news: a long conversation is covered anew by every one of them."""
+    """Those of a watermark's attempts to which it is news: most have been told the same by themselves."""
     if not refs or update.status in ("failed", "undelivered"):
         return list(refs)
     stored = steps.of_messages(conn, {ref.message_id for _, ref in refs})
@@ -89,10 +79,21 @@ def _unproved(
     return [(gateway_id, ref) for gateway_id, ref in refs if (ref.message_id, ref.step_no) in waiting]
 
 
-def claim_parked(conn: Connection, provider_ids: Sequence[tuple[str, str]], now: int) -> list[Report]:
-    """Take the parked receipts of sends that have just become known by these (gateway, provider id)."""
-    parked = events.parked_under(conn, provider_ids) if provider_ids else []
-    return _claim(conn, parked, now, {})[0]
+def claim_early(conn: Connection, sent: Sequence[Report], now: int) -> list[Report]:
+    """Take what came before these reports: receipts parked under the provider ids they tell, and watermarks."""
+    known_as = [
+        (item.evidence.gateway_id or "", name, AttemptRef.of(item.evidence))
+        for item in sent
+        for name in item.provider_ids
+    ]
+    if not known_as:
+        return []
+    parked = events.parked_under(conn, [(gateway_id, name) for gateway_id, name, _ in known_as])
+    overtaken = watermarks.overtaken(conn, known_as)
+    return [
+        *_claim(conn, parked, now, {})[0],
+        *(_report(update, gateway_id, ref, now, learned=False) for gateway_id, ref, update in overtaken),
+    ]
 
 
 def retry_parked(
@@ -162,6 +163,7 @@ def _refs_of(
     item: PlacedUpdate,
     by_correlation: dict[int, tuple[str, AttemptRef]],
     known: Mapping[tuple[str, str], AttemptRef],
+    now: int,
 ) -> list[tuple[str, AttemptRef]]:
     correlated = by_correlation.get(id(item))
     if correlated is not None:
@@ -171,15 +173,7 @@ def _refs_of(
         ref = known.get((gateway_id, update.provider_id or ""))
         if ref is not None:
             return [(gateway_id, ref)]
-    if update.watermark is not None and update.recipient is not None:
-        until = watermark_id(update.recipient, from_datetime(update.watermark))
-        since = watermark_id(update.recipient, 0)
-        return [
-            (gateway_id, ref)
-            for gateway_id in item.gateway_ids
-            for ref in events.refs_between(conn, gateway_id, since, until)
-        ]
-    return []
+    return watermarks.covered(conn, item.gateway_ids, update, now)
 
 
 def _correlated(conn: Connection, updates: Iterable[PlacedUpdate]) -> dict[int, tuple[str, AttemptRef]]:

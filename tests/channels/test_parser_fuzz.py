@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from documented import PLUGINS, account, documented
 from mutation import STRANGE, Mutator
+from waypost import watermarks
 from waypost.clock import from_datetime
 from waypost.event_codec import dump, load_delivery_update, storable
 from waypost.host.loader import load_channels
@@ -31,7 +32,7 @@ from waypost.plugin import (
     WebhookContext,
     WebhookRequest,
 )
-from waypost.receipts import PlacedUpdate, _parked, _report, watermark_id
+from waypost.receipts import PlacedUpdate, _parked, _report
 from waypost.store.events import AttemptRef
 from waypost.store.gateways import Gateway
 
@@ -125,7 +126,7 @@ def _can_be_stored(event: Any) -> None:
         parked = _parked(PlacedUpdate(event, ("gw",)), 0)
         report = _report(event, "gw", AttemptRef("msg", 1, 1), 0, learned=True).evidence
         texts += [parked.event, parked.provider_id, parked.correlation, report.key, report.code]
-        texts += [watermark_id(event.recipient, 0)] if event.recipient is not None else []
+        texts += watermarks.names(("gw",), event)
         load_delivery_update(parked.event)
         json.dumps(report.data).encode()
     if isinstance(event, InboundMessage):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -405,6 +406,19 @@ async def test_every_event_that_the_token_document_names(run: RunDeployment) -> 
 
 
 # ---- watermarks
+
+
+@pytest.mark.postgres
+async def test_messengers_reading_may_overtake_the_answer(run: RunDeployment) -> None:
+    """The simulated provider tells of the reading at once; whichever is stored first, it is not lost."""
+    way = await road(run, "messenger")
+    answers = await asyncio.gather(*(way.send("token", "7000000000000004") for _ in range(20)))
+
+    async def all_read() -> bool:
+        return {(await way.gateway.message(answer.json["id"])).status for answer in answers} == {"READ"}
+
+    await way.gateway.until(all_read, "READ")
+    assert await way.gateway.books_balance()
 
 
 async def test_messengers_watermark_settles_all_earlier_messages(run: RunDeployment) -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from fake_channel import FakeChannel
 from sqlalchemy import Connection, text
-from waypost import receipts
+from sqlalchemy.util import await_only
+from waypost import receipts, watermarks
 from waypost.admission.candidate import Admitted
 from waypost.clock import HOUR, SECOND, to_datetime
 from waypost.inbox.service import PARKED_FOR
 from waypost.plugin import Address, Context, DeliveryUpdate, OutboundMessage, PriceUpdate, SendResult
+from waypost.plugin.errors import ChannelError, InvalidRecipient
 from waypost.store import events
 from waypost.store.database import Database
+from waypost.store.postgres import PostgresDatabase
 from world import PRICE, TO, OpenWorld, Partner, World
 
 
@@ -34,18 +38,21 @@ async def sent(world: World, partner: Partner, to: str = TO) -> Admitted:
 class Later:
     """A provider whose answer is late; receipts may overtake it."""
 
-    def __init__(self, provider_id: str = "p") -> None:
+    def __init__(self, provider_id: str = "p", error: ChannelError | None = None) -> None:
         self.answer = asyncio.Event()
         self.provider_id = provider_id
+        self.error = error
 
     async def __call__(self, ctx: Context, message: OutboundMessage) -> SendResult:
         await self.answer.wait()
+        if self.error is not None:
+            raise self.error
         return SendResult(provider_ids=(self.provider_id,))
 
 
-async def under_way(world: World) -> tuple[Partner, Later, Admitted]:
+async def under_way(world: World, error: ChannelError | None = None) -> tuple[Partner, Later, Admitted]:
     """A message whose send waits for the provider's answer."""
-    partner, later = await world.partner(), Later()
+    partner, later = await world.partner(), Later(error=error)
     world.channel.on(TO, later)
     await world.start()
     admitted = await world.accept(partner)
@@ -252,6 +259,98 @@ async def test_a_watermark_may_be_older_than_our_answer(open_world: OpenWorld) -
     address = Address("e164", TO)
     await world.tell(partner, DeliveryUpdate(event_id="e1", status="read", recipient=address, watermark=mark))
     assert (await world.message(admitted.message.id)).status == "READ"
+
+
+async def test_a_watermark_that_overtakes_the_answer_is_not_lost(open_world: OpenWorld) -> None:
+    world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}))
+    partner, later, admitted = await under_way(world)
+    address, at = Address("e164", TO), to_datetime(world.clock.now())
+    await world.tell(
+        partner,
+        DeliveryUpdate(event_id="r", status="read", recipient=address, watermark=at, occurred_at=at),
+        DeliveryUpdate(event_id="d", status="delivered", recipient=address, watermark=at),
+    )
+    assert (await world.message(admitted.message.id)).status == "SENDING"
+    later.answer.set()
+    assert (await world.status(admitted, "READ")).captured == PRICE
+    told = {item.kind: item for item in await world.events(admitted.message.id)}
+    assert told["read"].occurred_at == world.clock.now()
+    assert await parked(world.database) == 0
+    # Whoever was told once is not told again, and what begins now is not meant.
+    await world.tell(partner, DeliveryUpdate(event_id="r2", status="read", recipient=address, watermark=at))
+    world.clock.advance(SECOND)
+    after = await sent(world, partner)
+    assert (await world.message(after.message.id)).status == "SENT"
+    assert len(await world.events(admitted.message.id)) == 3
+
+
+async def test_a_watermark_of_a_refused_message_proves_nothing(open_world: OpenWorld) -> None:
+    world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}))
+    partner, later, admitted = await under_way(world, InvalidRecipient())
+    mark = to_datetime(world.clock.now())
+    await world.tell(
+        partner, DeliveryUpdate(event_id="r", status="read", recipient=Address("e164", TO), watermark=mark)
+    )
+    later.answer.set()
+    message = await world.status(admitted, "FAILED")
+    assert (message.captured, message.contradictory) == (0, False)
+
+
+async def test_a_watermark_covers_all_that_began_at_the_same_moment(open_world: OpenWorld) -> None:
+    """The clock stands still here; in life two sends to one person may begin within the provider's millisecond."""
+    world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}))
+    partner = await world.partner()
+    await world.start()
+    world.clock.advance(999)
+    both = [await sent(world, partner) for _ in range(2)]
+    mark = to_datetime(world.clock.now() // 1000 * 1000)
+    await world.tell(
+        partner, DeliveryUpdate(event_id="r", status="read", recipient=Address("e164", TO), watermark=mark)
+    )
+    assert {(await world.message(item.message.id)).status for item in both} == {"READ"}
+
+
+async def test_a_watermark_in_the_future_is_about_the_past(open_world: OpenWorld) -> None:
+    world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}))
+    partner = await world.partner()
+    await world.start()
+    before = await sent(world, partner)
+    mark = to_datetime(world.clock.now() + 365 * 24 * HOUR)
+    address = Address("e164", TO)
+    await world.tell(partner, DeliveryUpdate(event_id="r", status="read", recipient=address, watermark=mark))
+    world.clock.advance(SECOND)
+    after = await sent(world, partner)
+    assert [(await world.message(item.message.id)).status for item in (before, after)] == ["READ", "SENT"]
+    world.clock.advance(SECOND)
+    await world.tell(partner, DeliveryUpdate(event_id="r2", status="read", recipient=address, watermark=mark))
+    assert (await world.message(after.message.id)).status == "READ"
+
+
+@pytest.mark.postgres
+async def test_a_watermark_and_the_answer_stored_at_the_same_moment(
+    open_world: OpenWorld, postgres: PostgresDatabase, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither transaction sees what the other has not committed yet; so the second waits for the first."""
+    postgres.clock = clock  # type: ignore[assignment]
+    world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}), database=postgres)
+    partner, later, admitted = await under_way(world)
+    stored: list[asyncio.Task[Any]] = []
+    really = watermarks.covered
+
+    def covered(*args: Any) -> Any:
+        found = really(*args)
+        later.answer.set()
+        stored.append(asyncio.ensure_future(world.status(admitted, "SENT", "READ")))
+        await_only(asyncio.wait(stored, timeout=0.3))
+        return found
+
+    monkeypatch.setattr(watermarks, "covered", covered)
+    mark = to_datetime(world.clock.now())
+    await world.tell(
+        partner, DeliveryUpdate(event_id="r", status="read", recipient=Address("e164", TO), watermark=mark)
+    )
+    await stored[0]
+    await world.status(admitted, "READ")
 
 
 async def test_an_orphan_is_kept_and_given_up_in_the_end(world: World) -> None:

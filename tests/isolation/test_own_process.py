@@ -86,6 +86,10 @@ def serve(tmp_path: Path, install: Callable[..., None], good: str) -> Callable[.
     return start
 
 
+#: No process is nicer; where the tests run nicely themselves, that is soon reached.
+NICEST = 19
+
+
 def test_a_limit_ends_a_greedy_node_with_a_sentence(
     tmp_path: Path, serve: Callable[..., subprocess.Popen[str]]
 ) -> None:
@@ -97,7 +101,8 @@ def test_a_limit_ends_a_greedy_node_with_a_sentence(
     limited = serve("--memory-limit", str(int(least[1]) + 100))
     assert limited.stdout is not None
     assert json.loads(limited.stdout.readline())["url"]
-    assert os.getpriority(os.PRIO_PROCESS, limited.pid) == os.getpriority(os.PRIO_PROCESS, 0) + memory.NICENESS
+    nicer = os.getpriority(os.PRIO_PROCESS, 0) + memory.NICENESS
+    assert os.getpriority(os.PRIO_PROCESS, limited.pid) == min(nicer, NICEST)
     (tmp_path / "eat").touch()
     *lines, told = limited.communicate(timeout=60)[1].splitlines()
     assert limited.returncode == 1, told

@@ -233,7 +233,7 @@ async def test_what_is_under_way_while_it_closes_leaves_no_connection_behind(pos
 async def test_only_a_few_connections_are_kept(postgres: PostgresDatabase) -> None:
     """However many statements ran at a time, the pool has room for everybody else afterwards."""
     await asyncio.gather(*(postgres.write_alone(backend) for _ in range(POOL_SIZE)))
-    assert len(postgres._kept) == KEPT
+    assert 0 < len(postgres._kept) <= KEPT
     others = await asyncio.gather(*(postgres.read(backend) for _ in range(POOL_SIZE - KEPT)))
     assert len(others) == POOL_SIZE - KEPT
 

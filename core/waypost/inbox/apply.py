@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection
 
-from waypost import receipts
+from waypost import receipts, watermarks
 from waypost.clock import Clock, from_datetime
 from waypost.event_codec import dump, dump_json
 from waypost.ids import new_id
@@ -87,7 +87,9 @@ def apply_events(
         else:
             others.append(item)
     # First of all: whoever has to wait here should hold nothing that others wait for.
-    inbound.keep_apart(conn, [name for item in others for name in _spoken_of(item)])
+    about = [name for item in others for name in _spoken_of(item)]
+    about += [name for item in updates for name in watermarks.names(item.gateway_ids, item.update)]
+    inbound.keep_apart(conn, about)
     known = events.refs(
         conn,
         {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import orjson
 from pydantic import ValidationError
 
+from waypost import watermarks
 from waypost.host.accounts import OpenAccount
 from waypost.lifecycle.evidence import Evidence, Kind, core_key
 from waypost.outbox.retry import decide
@@ -14,7 +15,6 @@ from waypost.plugin.content import STANDARD_CONTENT, Content, Unknown
 from waypost.plugin.errors import ChannelError, NotSent, OutcomeUnknown, Permanent
 from waypost.plugin.types import Address, OutboundMessage, SendResult
 from waypost.progress.case import Report, Retry
-from waypost.receipts import WATERMARKS_FEATURE, watermark_id
 from waypost.store.events import AttemptRef
 from waypost.store.messages import Message
 from waypost.store.steps import Step, load_choices
@@ -99,8 +99,8 @@ def sent(attempt: Attempt, result: SendResult, began: int, now: int) -> list[Rep
     answer: the message is known by when its attempt began.
     """
     known_as = result.provider_ids
-    if WATERMARKS_FEATURE in attempt.opened.plugin.info.features:
-        known_as += tuple(watermark_id(address, began) for address in attempt.outbound.recipient)
+    if watermarks.FEATURE in attempt.opened.plugin.info.features:
+        known_as += tuple(watermarks.sent_id(address, began, attempt.ref) for address in attempt.outbound.recipient)
     details = {"provider_ids": list(result.provider_ids), "accepted_as": result.status}
     reports = [Report(evidence(attempt.step, "sent", now, **details), provider_ids=known_as)]
     if result.status == "sent" and not result.provider_ids:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from sqlalchemy import Connection
 
-from waypost import receipts
+from waypost import receipts, watermarks
 from waypost.clock import Clock
 from waypost.host.accounts import Accounts
 from waypost.log import logger
@@ -20,7 +20,7 @@ from waypost.plugin.errors import AccountBlocked
 from waypost.progress.case import Change, Report, Rules
 from waypost.progress.report import report
 from waypost.routing import Directory
-from waypost.store import steps
+from waypost.store import inbound, steps
 from waypost.store.database import Database, StoreUnavailableError
 from waypost.store.gateways import Gateway
 from waypost.store.group_commit import GroupCommit
@@ -121,9 +121,9 @@ class Outbox:
 
     def _record(self, conn: Connection, reports: Sequence[Report]) -> list[Change | None]:
         now = self._clock.now()
-        known = [(item.evidence.gateway_id or "", provider_id) for item in reports for provider_id in item.provider_ids]
+        inbound.keep_apart(conn, watermarks.names_of_sent(reports))
         done = report(conn, reports, self._rules, now)
-        if early := receipts.claim_parked(conn, known, now):
+        if early := receipts.claim_early(conn, reports, now):
             done += report(conn, early, self._rules, now)
         changes = {change.message_id: change for change in done}
         # Several reports of one message in a batch are one change, told once.

@@ -19,6 +19,7 @@ from waypost.progress.queue import advance
 from waypost.progress.settling import may_move, settle
 from waypost.store import events, ledger, messages, steps
 from waypost.store.bulk import Insertion
+from waypost.store.events import AttemptRef
 from waypost.store.messages import Outcome
 
 
@@ -50,7 +51,7 @@ def report(
     for case in unclear:
         case.recall(history.get(case.message.id, []))
     refs = [
-        (item.evidence.gateway_id or "", provider_id, _ref(item.evidence))
+        (item.evidence.gateway_id or "", provider_id, AttemptRef.of(item.evidence))
         for item in known
         for provider_id in item.provider_ids
     ]
@@ -122,7 +123,3 @@ def _projected(case: Case, now: int) -> Outcome:
         contradictory=any(item.contradictory for item in folded.values()),
         possible_duplicate=any(item.possible_duplicate for item in folded.values()),
     )
-
-
-def _ref(evidence: Evidence) -> events.AttemptRef:
-    return events.AttemptRef(evidence.message_id, evidence.step_no, evidence.attempt)

@@ -62,6 +62,11 @@ class AttemptRef:
         return f"{self.message_id}.{self.step_no}.{self.attempt}"
 
     @classmethod
+    def of(cls, item: Evidence) -> AttemptRef:
+        """The attempt that something was told of."""
+        return cls(item.message_id, item.step_no, item.attempt)
+
+    @classmethod
     def parse(cls, correlation: str) -> AttemptRef | None:
         """Read a correlation that came back; None where it is not one of ours."""
         parts = correlation.split(".")
@@ -99,11 +104,11 @@ def refs(conn: Connection, known_as: Iterable[tuple[str, str]]) -> dict[tuple[st
 
 
 def refs_between(conn: Connection, gateway_id: str, since: str, until: str) -> list[AttemptRef]:
-    """The attempts known under a gateway's provider ids from one to another, both included."""
+    """The attempts known under a gateway's provider ids from one up to another, which is not included."""
     rows = conn.execute(
         text(
             "SELECT message_id, step_no, attempt FROM provider_ref"
-            " WHERE gateway_id = :gateway AND provider_id >= :since AND provider_id <= :until ORDER BY provider_id"
+            " WHERE gateway_id = :gateway AND provider_id >= :since AND provider_id < :until ORDER BY provider_id"
         ),
         {"gateway": gateway_id, "since": since, "until": until},
     )

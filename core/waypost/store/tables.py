@@ -479,3 +479,17 @@ conversation = Table(
     PrimaryKeyConstraint("gateway_id", "address"),
     sqlite_with_rowid=False,
 )
+
+#: Until when what a gateway sent to an address is known to have got so far, for sends whose result is stored later.
+watermark = Table(
+    "watermark",
+    metadata,
+    _key("gateway_id"),
+    _key("address"),
+    _key("status"),
+    _int("until"),
+    _key("event_id"),
+    _int("occurred_at", nullable=True),
+    PrimaryKeyConstraint("gateway_id", "address", "status"),
+    sqlite_with_rowid=False,
+)

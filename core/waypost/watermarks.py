@@ -1,0 +1,121 @@
+"""Watermarks: receipts for everything that was sent to somebody until then.
+
+A send is found by its recipient and by when its attempt began. A watermark may come before the send's result is
+stored; so the latest is kept, and the result looks whether it has been covered. That is why the next watermark is
+about what was sent since and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import cast, get_args
+
+from sqlalchemy import Connection
+
+from waypost.clock import from_datetime, to_datetime
+from waypost.lifecycle.status import Status, reached
+from waypost.plugin.events import DeliveryUpdate
+from waypost.plugin.types import Address, ReceiptStatus
+from waypost.progress.case import Report
+from waypost.store import events, watermarks
+from waypost.store.events import AttemptRef
+from waypost.store.watermarks import Watermark
+
+#: Plugins with this feature get receipts "for everything to this recipient until then".
+FEATURE = "watermarks"
+
+_MARK = "@"
+#: Providers tell moments in milliseconds: what began within the same one is not later.
+_GRAIN = 1_000
+#: What a receipt proves where it says that something was achieved, as the status it leads to.
+_PROVES: dict[str, Status] = {status.lower(): status for status in get_args(Status) if reached(status, "sent")}
+
+
+def sent_id(address: Address, began: int, ref: AttemptRef) -> str:
+    """The id under which an attempt is found by watermark: sortable by time within a recipient."""
+    return f"{_until(_written(address), began)}.{ref}"
+
+
+def names(gateway_ids: Iterable[str], update: DeliveryUpdate) -> Iterator[str]:
+    """Of whom a watermark speaks, for `store.inbound.keep_apart`: what it covers may just be being stored."""
+    if update.watermark is not None and update.recipient is not None:
+        for gateway_id in gateway_ids:
+            yield _name(gateway_id, _written(update.recipient))
+
+
+def names_of_sent(sent: Iterable[Report]) -> Iterator[str]:
+    """To whom something was sent that watermarks may be about, for `store.inbound.keep_apart`."""
+    for item in sent:
+        for known_as in item.provider_ids:
+            if known_as.startswith(_MARK):
+                yield _name(item.evidence.gateway_id or "", _read(known_as)[0])
+
+
+def covered(
+    conn: Connection, gateway_ids: Sequence[str], update: DeliveryUpdate, now: int
+) -> list[tuple[str, AttemptRef]]:
+    """The attempts, each with its gateway, that a watermark is about and no earlier one was; remember it for others."""
+    if update.watermark is None or update.recipient is None:
+        return []
+    # However late a provider says that it is, what begins from now on is not meant.
+    address, until = _written(update.recipient), min(from_datetime(update.watermark), now)
+    since = dict.fromkeys(gateway_ids, 0)
+    proves = _PROVES.get(update.status)
+    if proves is not None:
+        for known in watermarks.of_addresses(conn, [(gateway_id, address) for gateway_id in gateway_ids]):
+            if reached(_PROVES[known.status], update.status):
+                since[known.gateway_id] = max(since[known.gateway_id], known.until)
+        at = from_datetime(update.occurred_at) if update.occurred_at else None
+        news = [gateway_id for gateway_id in gateway_ids if since[gateway_id] < until]
+        watermarks.note(
+            conn,
+            [Watermark(gateway_id, address, update.status, until, update.event_id, at) for gateway_id in news],
+        )
+    end = _until(address, until + _GRAIN)
+    return [
+        (gateway_id, ref)
+        for gateway_id in gateway_ids
+        for ref in events.refs_between(conn, gateway_id, _until(address, since[gateway_id]), end)
+    ]
+
+
+def overtaken(
+    conn: Connection, known_as: Iterable[tuple[str, str, AttemptRef]]
+) -> list[tuple[str, AttemptRef, DeliveryUpdate]]:
+    """What earlier watermarks say of attempts that have just become known by these (gateway, id)."""
+    found = [(gateway_id, *_read(name), ref) for gateway_id, name, ref in known_as if name.startswith(_MARK)]
+    if not found:
+        return []
+    marks = watermarks.of_addresses(conn, [(gateway_id, address) for gateway_id, address, _, _ in found])
+    return [
+        (gateway_id, ref, _update(mark))
+        for gateway_id, address, began, ref in found
+        for mark in marks
+        if (mark.gateway_id, mark.address) == (gateway_id, address) and began < mark.until + _GRAIN
+    ]
+
+
+def _name(gateway_id: str, address: str) -> str:
+    return f"{gateway_id} watermark {address}"
+
+
+def _written(address: Address) -> str:
+    return f"{address.kind}:{address.value}"
+
+
+def _until(address: str, at: int) -> str:
+    return f"{_MARK}{address}{_MARK}{at:020d}"
+
+
+def _read(name: str) -> tuple[str, int]:
+    """The address and the time of a `sent_id`."""
+    address, _, rest = name[1:].rpartition(_MARK)
+    return address, int(rest.partition(".")[0])
+
+
+def _update(mark: Watermark) -> DeliveryUpdate:
+    return DeliveryUpdate(
+        event_id=mark.event_id,
+        status=cast("ReceiptStatus", mark.status),
+        occurred_at=to_datetime(mark.occurred_at) if mark.occurred_at is not None else None,
+    )
