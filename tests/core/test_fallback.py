@@ -184,6 +184,8 @@ async def test_a_fallback_whose_deadline_has_passed_is_not_begun(
     assert message.status == "EXPIRED"
     assert message.settled_at is not None
     assert sms.sent == []
+    told = {(item.step_no, item.kind): item.code for item in await world.events(admitted.message.id)}
+    assert (told[1, "expired"], told[2, "canceled"]) == ("EXPIRED", "TOO_LATE")
     assert (await world.balance(partner.org)).available == 1000
 
 

@@ -111,7 +111,11 @@ async def import_csv(operator: Operator, *, gateway: str, csv_text: str, currenc
 
 def _parse(csv_text: str, currency: str | None, now: int) -> list[tuple[int, Rate]]:
     reader = csv.DictReader(io.StringIO(csv_text.removeprefix("\ufeff")), strict=True)
-    header = {name.strip() for name in reader.fieldnames or ()}
+    names = [name.strip() for name in reader.fieldnames or ()]
+    header = set(names)
+    if len(names) > len(header):
+        twice = sorted(name for name in header if names.count(name) > 1)
+        raise InvalidArgumentError("csv", f"its first line names columns twice: {', '.join(twice)}")
     if missing := _NEEDED - header:
         raise InvalidArgumentError(
             "csv", f"its first line must name the columns; missing: {', '.join(sorted(missing))}"

@@ -14,6 +14,10 @@ from waypost.store import steps
 from waypost.store.messages import Outcome
 from waypost.store.steps import Step
 
+#: Why a fallback step was never begun: an earlier one did it, or its time was over before it was due.
+NOT_NEEDED, TOO_LATE = "NOT_NEEDED", "TOO_LATE"
+NEVER_BEGUN = frozenset({NOT_NEEDED, TOO_LATE})
+
 
 @dataclass(frozen=True, slots=True)
 class Retry:

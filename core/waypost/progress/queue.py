@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from waypost.lifecycle.evidence import Evidence, Kind, core_key
 from waypost.lifecycle.status import NEGATIVE_ENDS, StepStatus, reached
-from waypost.progress.case import Case, Retry, Rules
+from waypost.progress.case import NOT_NEEDED, TOO_LATE, Case, Retry, Rules
 from waypost.store.steps import Step, load_choices
 
 #: How often a step is sent in all, where its app wishes to resend after an unknown outcome.
@@ -21,7 +21,8 @@ def advance(case: Case, rules: Rules, now: int) -> list[Evidence]:
                 continue
             decision = _fallback_due(case, step, *earlier, rules, now)
             if decision is not None:
-                follow.append(_own(step, decision, now, code="NOT_NEEDED" if decision == "canceled" else None))
+                code = _why_canceled(earlier[1]) if decision == "canceled" else None
+                follow.append(_own(step, decision, now, code=code))
                 _start(case, step, decision)
             break
         status = case.status_of(step)
@@ -115,6 +116,12 @@ def _fallback_due(case: Case, step: Step, before: Step, status: StepStatus, rule
             return "queued"
         before.wake_at = min(before.wake_at or step.deadline, sent_at + step.after)
     return None
+
+
+def _why_canceled(status: StepStatus) -> str | None:
+    if status.status == "CANCELED":
+        return status.error_code
+    return TOO_LATE if status.status in NEGATIVE_ENDS else NOT_NEEDED
 
 
 def _start(case: Case, step: Step, decision: Kind) -> None:

@@ -9,7 +9,7 @@ from waypost.admission.intake import describe
 from waypost.admission.request import FallbackRequest, SendRequest
 from waypost.refusals import InvalidRequest, ValidationFailed
 
-from waypost_server.rest.content import flat_content
+from waypost_server.rest.content import PARTNER_NAMES, flat_content
 
 Channel = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,31}$")]
 #: How long texts may be, in characters.
@@ -55,6 +55,7 @@ class _Leg(BaseModel):
             media_url=self.media_url,
             media_type=self.media_type,
             is_email=self.channel.upper() == "EMAIL",
+            names=PARTNER_NAMES,
         )
 
     @property

@@ -9,7 +9,7 @@ from waypost.admission.intake import describe
 from waypost.admission.request import SendRequest
 from waypost.refusals import ValidationFailed
 
-from waypost_server.rest.content import flat_content
+from waypost_server.rest.content import TOKEN_NAMES, flat_content
 from waypost_server.rest.partner_request import LONGEST_SHORT, LONGEST_TEXT, Channel, Short, Text
 
 
@@ -97,6 +97,7 @@ def _content(message: TokenMessage, channel: str) -> dict[str, Any]:
         media_url=message.media_url,
         media_type=media,
         is_email=channel == "EMAIL",
+        names=TOKEN_NAMES,
     )
     if kind not in (None, content["kind"]) and content["kind"] != "email":
         raise ValidationFailed("type: the fields given make a message of another type")
