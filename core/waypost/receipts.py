@@ -177,27 +177,33 @@ def _refs_of(
 
 
 def _correlated(conn: Connection, updates: Iterable[PlacedUpdate]) -> dict[int, tuple[str, AttemptRef]]:
-    """Updates that bear a correlation of ours, if the attempt really went through a gateway the sender speaks for."""
+    """Updates that bear a correlation of ours, if the attempt went through a gateway that the sender speaks for."""
     refs = {id(item): (item, AttemptRef.parse(item.update.correlation)) for item in updates if item.update.correlation}
-    wanted = {ref.message_id for _, ref in refs.values() if ref is not None}
+    wanted = {ref for _, ref in refs.values() if ref is not None}
     if not wanted:
         return {}
-    gateways = {
-        (step.message_id, step.step_no): [choice.gateway_id for choice in steps.load_choices(step.choices)]
-        for found in steps.of_messages(conn, wanted).values()
-        for step in found
+    gateways = _gateways_of(conn, wanted)
+    return {
+        number: (gateways[ref], ref)
+        for number, (item, ref) in refs.items()
+        if ref is not None and gateways.get(ref) in item.gateway_ids
     }
-    correlated: dict[int, tuple[str, AttemptRef]] = {}
-    for number, (item, ref) in refs.items():
-        if ref is not None:
-            mine = _common(gateways.get((ref.message_id, ref.step_no), ()), item.gateway_ids)
-            if mine is not None:
-                correlated[number] = (mine, ref)
-    return correlated
 
 
-def _common(used: Iterable[str], proved: Collection[str]) -> str | None:
-    return next((gateway_id for gateway_id in used if gateway_id in proved), None)
+def _gateways_of(conn: Connection, refs: Collection[AttemptRef]) -> dict[AttemptRef, str]:
+    """Through which gateway each attempt went: what is charged for it hangs on that."""
+    latest = {
+        (step.message_id, step.step_no, step.attempt): step.gateway_id
+        for found in steps.of_messages(conn, {ref.message_id for ref in refs}).values()
+        for step in found
+        # What is queued again may be queued for another gateway.
+        if step.state not in ("waiting", "queued", "claimed")
+    }
+    gateways = {ref: latest.get((ref.message_id, ref.step_no, ref.attempt)) for ref in refs}
+    earlier = {ref.message_id for ref, gateway_id in gateways.items() if gateway_id is None}
+    for history in events.of_messages(conn, earlier).values() if earlier else ():
+        gateways |= {AttemptRef.of(item): item.gateway_id for item in history if item.kind == "sending"}
+    return {ref: gateway_id for ref, gateway_id in gateways.items() if gateway_id is not None}
 
 
 def _report(update: DeliveryUpdate, gateway_id: str, ref: AttemptRef, now: int, *, learned: bool) -> Report:

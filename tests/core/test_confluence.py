@@ -124,10 +124,12 @@ async def test_a_lookup_that_comes_too_late_ends_the_message_all_the_same(open_w
     admitted = await world.accept(partner)
     await world.status(admitted, "UNKNOWN")
     await world.node.outbox.resolve_all()
-    step, message = await world.step(admitted.message.id), await world.message(admitted.message.id)
+    step, resolver = await world.step(admitted.message.id), world.node.outbox._resolver
+    began = await resolver._open_attempt(step)
+    assert began is not None
     world.clock.advance(73 * HOUR)
     await world.status(admitted, "FAILED")
-    for found in world.node.outbox._resolver._reports(step, LookupResult(found=False)):
+    for found in resolver._reports(step, began, LookupResult(found=False)):
         await world.node.outbox.results.submit(found)
     await world.rest()
     message = await world.message(admitted.message.id)

@@ -7,7 +7,7 @@ from fake_channel import FakeChannel
 from waypost.admission.candidate import Admitted
 from waypost.admission.request import FallbackRequest
 from waypost.clock import HOUR, SECOND
-from waypost.plugin import DeliveryUpdate, OutcomeUnknown, Permanent, Transient
+from waypost.plugin import DeliveryUpdate, LookupResult, OutcomeUnknown, Permanent, SendResult, Transient
 from world import TO, OpenWorld, Partner, World
 
 
@@ -168,6 +168,46 @@ async def test_an_app_may_ask_for_the_fallback_after_an_unknown_outcome(
     admitted = await chat_then_sms(world, partner)
     await world.status(admitted, "SENT")
     assert len(sms.sent) == 1
+
+
+async def test_what_was_never_sent_stays_unsent_once_its_fallback_went_out(open_world: OpenWorld) -> None:
+    """Nobody knew, so the second step was sent; then the provider says that it never had the first."""
+    chat, sms = FakeChannel("chat", channel="CHAT", hooks=frozenset({"lookup"})), FakeChannel("sms")
+    world = await open_world(chat, sms)
+    partner = await make_partner(world, sms, chat, on_unknown="fallback")
+    chat.on("*", OutcomeUnknown())
+    chat.lookup_answers.extend([None, LookupResult(found=False)])
+    await world.start()
+    admitted = await chat_then_sms(world, partner)
+    await world.state(admitted, "sent", step_no=2)
+    await delivered(world, partner, 1)
+    world.clock.advance(10 * SECOND)
+    await world.state(admitted, "ended", step_no=1)
+    await world.rest()
+    assert (len(chat.sent), len(sms.sent)) == (1, 1)
+    message = await world.message(admitted.message.id)
+    assert (message.status, message.captured, message.held) == ("DELIVERED", 900, 1000)
+    assert message.settled_at is not None
+    told = {(item.step_no, item.kind): item.code for item in await world.events(admitted.message.id)}
+    assert told[1, "canceled"] == "SUPERSEDED"
+    assert await world.books_balance()
+
+
+async def test_a_fallback_waits_while_the_first_is_tried_again_unnoticed(open_world: OpenWorld) -> None:
+    """A provider that dedupes by our key is asked again after an unknown outcome; only one of the two may go out."""
+    chat, sms = FakeChannel("chat", channel="CHAT", info={"idempotent_for": 3600}), FakeChannel("sms")
+    world = await open_world(chat, sms)
+    partner = await make_partner(world, sms, chat, on_unknown="fallback")
+    chat.on("*", OutcomeUnknown(), SendResult(provider_ids=("p",)))
+    await world.start()
+    admitted = await chat_then_sms(world, partner)
+    await chat.called(1)
+    await world.state(admitted, "queued")
+    await world.rest()
+    assert sms.sent == []
+    world.clock.advance(10 * SECOND)
+    await world.status(admitted, "SENT")
+    assert (len(chat.sent), len(sms.sent)) == (2, 0)
 
 
 async def test_a_fallback_whose_deadline_has_passed_is_not_begun(

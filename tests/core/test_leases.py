@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
-from waypost.clock import MINUTE, SECOND
+from sqlalchemy import Connection
+from waypost.clock import DAY, HOUR, MINUTE, SECOND
 from waypost.lifecycle.evidence import Evidence, core_key
+from waypost.outbox import sweeper
 from waypost.outbox.attempt import evidence
 from waypost.outbox.sweeper import MAX_CLAIMS
 from waypost.plugin import DeliveryUpdate, SendResult, Transient
@@ -177,3 +181,99 @@ async def test_evidence_for_messages_nobody_knows_is_passed_over(world: World) -
     )  # fmt: skip
     assert await world.node.outbox.results.submit(Report(lost)) is None
     assert world.clock.now() > SECOND
+
+
+async def resent_and_claimed(world: World, partner: Partner, many: int = 1) -> None:
+    """Messages of which nobody knows what became, claimed once more by a worker that vanished."""
+    for _ in range(2):
+        now = world.clock.now()
+        claimed = await world.database.write(
+            lambda conn: steps.claim(conn, partner.gateway.id, [partner.app.id], many, DEAD, now, now + LEASE)  # noqa: B023
+        )
+        assert len(claimed) == many
+        if claimed[0].attempt == 2:
+            return
+
+        def work(conn: Connection) -> None:
+            steps.begin_sending(conn, claimed, DEAD, now + LEASE)  # noqa: B023
+            events.add_first(conn, [evidence(step, "sending", now) for step in claimed])  # noqa: B023
+
+        await world.database.write(work)
+        unknown = [Report(evidence(step, "unknown", now)) for step in claimed]
+        await asyncio.gather(*(world.node.outbox.results.submit(item) for item in unknown))
+
+
+async def test_a_resend_whose_worker_vanished_is_sent_by_another(world: World) -> None:
+    partner = await world.partner(credit_micros=PRICE, on_unknown="resend")
+    admitted = await world.accept(partner)
+    await resent_and_claimed(world, partner)
+    world.clock.advance(LEASE)
+    await world.start()
+    await world.status(admitted, "SENT")
+    assert world.channel.sent[0].ctx.correlation.endswith(".3")
+
+
+async def test_a_resend_that_comes_to_nothing_is_closed_with_its_window(world: World) -> None:
+    """It may have been sent once, so it has not merely expired, and its hold is kept until nothing more is awaited."""
+    partner = await world.partner(credit_micros=PRICE, on_unknown="resend")
+    admitted = await world.accept(partner)
+    await resent_and_claimed(world, partner)
+    world.clock.advance(DAY + LEASE)
+    for _ in range(3):
+        await world.rest()
+    message = await world.message(admitted.message.id)
+    assert (message.status, message.settled_at) == ("UNKNOWN", None)
+    assert (await world.balance(partner.org)).held == PRICE
+    world.clock.advance(3 * DAY)
+    await world.rest()
+    message = await world.message(admitted.message.id)
+    assert (message.status, message.error_code) == ("FAILED", "OUTCOME_UNKNOWN")
+    assert (await world.balance(partner.org)).held == 0
+
+
+async def test_what_nothing_follows_from_holds_up_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were there ever a step of which the sweeper can make nothing, it would come first for ever."""
+    monkeypatch.setattr("waypost.outbox.service.BATCH", 3)
+    partner, other = await world.partner(), await world.partner()
+    really = sweeper._decide
+
+    def decide(step: Step, now: int) -> Report | None:
+        return None if step.app_id == partner.app.id else really(step, now)
+
+    monkeypatch.setattr(sweeper, "_decide", decide)
+    for _ in range(3):
+        await world.accept(partner, validity=30)
+    victim = await world.accept(other, validity=60)
+    world.clock.advance(HOUR)
+    for _ in range(2):
+        await world.node.outbox.sweep_once()
+    assert (await world.message(victim.message.id)).status == "EXPIRED"
+
+
+async def test_what_could_not_be_readied_did_not_take_its_worker_down(
+    world: World, partner: Partner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often a provider's login was down: one worker that vanishes afterwards is the first."""
+    admitted = await world.accept(partner, validity=30 * 86_400)
+    asked: list[object] = []
+
+    async def down(opened: object) -> None:
+        asked.append(opened)
+        raise Transient("the provider's login is down")
+
+    monkeypatch.setattr(world.node.accounts, "ready", down)
+    await world.start()
+    for number in range(MAX_CLAIMS):
+        await world.until(lambda: enough(asked, number + 1))  # noqa: B023
+        await world.state(admitted, "queued")
+        world.clock.advance(HOUR)
+    await world.node.outbox.stop(1)
+    world.clock.advance(HOUR)
+    await claim(world, partner)
+    world.clock.advance(LEASE)
+    await world.node.outbox.sweep_once()
+    assert (await world.message(admitted.message.id)).status == "QUEUED"
+
+
+async def enough(asked: list[object], times: int) -> bool:
+    return len(asked) >= times

@@ -6,7 +6,8 @@ import pytest
 from fake_channel import FakeChannel
 from waypost.admission.candidate import Admitted
 from waypost.clock import HOUR, MINUTE, SECOND
-from waypost.plugin import LookupResult, OutcomeUnknown, SendResult, Transient
+from waypost.plugin import LookupResult, OutcomeUnknown, Permanent, SendResult, Transient
+from waypost.progress.queue import MOST_SENDS
 from world import PRICE, TO, OpenWorld, World
 
 
@@ -105,3 +106,23 @@ async def test_a_lookup_that_contradicts_a_receipt_is_flagged(world: World, chan
     message = await world.message(admitted.message.id)
     assert (message.status, message.contradictory, message.possible_duplicate) == ("DELIVERED", True, True)
     assert message.captured == PRICE
+
+
+async def test_each_attempt_that_may_have_been_sent_is_looked_up_once(world: World, channel: FakeChannel) -> None:
+    """The latest first; once it is known never to have been sent it is sent again, as the app wishes."""
+    partner = await world.partner(credit_micros=PRICE, on_unknown="resend")
+    channel.on("+491701111111", *[OutcomeUnknown()] * MOST_SENDS, Permanent("no more"))
+    channel.lookup_answers.extend([None, None, LookupResult(found=False), None, LookupResult(found=True)])
+    await world.start()
+    admitted = await world.accept(partner, "+491701111111", validity=60)
+    await channel.called(MOST_SENDS)
+    await world.state(admitted, "unknown")
+    world.clock.advance(2 * MINUTE)  # its deadline has passed
+    for _ in range(40):
+        world.clock.advance(10 * MINUTE)
+        await world.rest()
+    message = await world.status(admitted, "SENT")
+    assert message.possible_duplicate
+    asked = [attempt.correlation.rsplit(".", 1)[1] for attempt in channel.looked_up]
+    assert asked == ["3", "3", "3", "2", "2"]
+    assert len(channel.sent) == MOST_SENDS

@@ -12,10 +12,20 @@ from sqlalchemy import Connection, text
 from sqlalchemy.util import await_only
 from waypost import receipts, watermarks
 from waypost.admission.candidate import Admitted
-from waypost.clock import HOUR, SECOND, to_datetime
+from waypost.clock import HOUR, MINUTE, SECOND, to_datetime
 from waypost.inbox.service import PARKED_FOR
-from waypost.plugin import Address, Context, DeliveryUpdate, OutboundMessage, PriceUpdate, SendResult
-from waypost.plugin.errors import ChannelError, InvalidRecipient
+from waypost.outbox.retry import TRIES
+from waypost.plugin import (
+    Address,
+    Context,
+    DeliveryUpdate,
+    OutboundMessage,
+    PriceUpdate,
+    Quote,
+    QuoteLine,
+    SendResult,
+)
+from waypost.plugin.errors import ChannelError, InvalidRecipient, Transient
 from waypost.store import events
 from waypost.store.database import Database
 from waypost.store.postgres import PostgresDatabase
@@ -200,6 +210,53 @@ async def test_a_late_charge_never_goes_below_the_credit_limit(world: World) -> 
     assert (balance.available, balance.captured, balance.held) == (0, PRICE, PRICE)
     assert await world.books_balance()
     assert (await world.message(third.message.id)).status == "SENT"
+
+
+@pytest.mark.parametrize("correlated", [True, False])
+async def test_a_receipt_is_booked_under_the_gateway_that_sent(open_world: OpenWorld, correlated: bool) -> None:
+    """Two gateways of one account: whoever proves to speak for one speaks for both, and their prices differ."""
+    world = await open_world(FakeChannel(info={"account_ref_field": "account"}))
+    dear, cheap = [await world.gateway(account_ref="AC1") for _ in range(2)]
+    await world.rate(dear, 9000)
+    await world.rate(cheap, 1000)
+    world.channel.quote = Quote((QuoteLine("unit", charge_on="delivered"),))
+    partner = await world.partner(cheap, dear)
+    world.channel.on(TO, *[Transient()] * TRIES, SendResult(provider_ids=("p",)))
+    await world.start()
+    admitted = await world.accept(partner)
+    for number in range(TRIES):
+        await world.channel.called(number + 1)
+        await world.state(admitted, "queued", "sent", "sending")
+        world.clock.advance(MINUTE)
+    await world.status(admitted, "SENT")
+    assert (await world.step(admitted.message.id)).gateway_id == dear.id
+    said = {"correlation": world.channel.sent[-1].ctx.correlation} if correlated else {}
+    for status in ("delivered", "read"):
+        update = DeliveryUpdate(event_id=status, status=status, provider_id="p", **said)  # type: ignore[arg-type]
+        await world.tell(partner, update, gateway=cheap)
+    message = await world.message(admitted.message.id)
+    assert (message.status, message.captured) == ("READ", 9000)
+    assert {item.gateway_id for item in await world.events(message.id) if item.source == "provider"} == {dear.id}
+
+
+async def test_a_late_receipt_of_an_earlier_attempt_is_booked_under_its_gateway(open_world: OpenWorld) -> None:
+    world = await open_world(FakeChannel(info={"account_ref_field": "account"}))
+    first, second = [await world.gateway(account_ref="AC1") for _ in range(2)]
+    await world.rate(first)
+    await world.rate(second)
+    partner = await world.partner(first, second)
+    world.channel.on(TO, *[Transient()] * TRIES, SendResult(provider_ids=("p",)))
+    await world.start()
+    admitted = await world.accept(partner)
+    for number in range(TRIES):
+        await world.channel.called(number + 1)
+        await world.state(admitted, "queued", "sent", "sending")
+        world.clock.advance(MINUTE)
+    await world.status(admitted, "SENT")
+    correlation = world.channel.sent[0].ctx.correlation
+    await world.tell(partner, DeliveryUpdate(event_id="e", status="sent", provider_id="q", correlation=correlation))
+    (late,) = [item for item in await world.events(admitted.message.id) if item.source == "provider"]
+    assert (late.attempt, late.gateway_id) == (1, first.id)
 
 
 async def test_a_watermark_covers_what_was_sent_until_then(open_world: OpenWorld) -> None:

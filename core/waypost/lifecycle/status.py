@@ -10,10 +10,10 @@ status           holds when the step's events contain
 ``UNDELIVERED``  ``undelivered``
 ``FAILED``       ``failed``
 ``SENT``         ``sent``
-``EXPIRED``      ``expired``
-``CANCELED``     ``canceled``
 ``FAILED``       ``unknown`` for an open attempt, and ``window_closed`` (code ``OUTCOME_UNKNOWN``)
 ``UNKNOWN``      ``unknown`` for an open attempt
+``EXPIRED``      ``expired``
+``CANCELED``     ``canceled``
 ``SENDING``      ``sending`` for an open attempt
 ``QUEUED``       anything else
 ===============  =============================================================================
@@ -105,14 +105,16 @@ def _decide(
         ("undelivered", "UNDELIVERED"),
         ("failed", "FAILED"),
         ("sent", "SENT"),
-        ("expired", "EXPIRED"),
-        ("canceled", "CANCELED"),
     )
     for kind, status in ranked:
         if kind in by_kind:
             return status, _first(by_kind[kind])
     if unknown:
         return ("FAILED" if closed else "UNKNOWN"), _first(unknown)
+    withdrawn: tuple[tuple[str, Status], ...] = (("expired", "EXPIRED"), ("canceled", "CANCELED"))
+    for kind, status in withdrawn:
+        if kind in by_kind:
+            return status, _first(by_kind[kind])
     if opened:
         return "SENDING", _first([item for item in by_kind["sending"] if item.attempt in opened])
     return "QUEUED", None

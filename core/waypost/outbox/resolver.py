@@ -10,7 +10,6 @@ from waypost.host.dispatch import PluginFaultError
 from waypost.lifecycle.evidence import Evidence, Kind, core_key
 from waypost.log import logger
 from waypost.outbox import attempt as attempts
-from waypost.outbox.sweeper import first_evidence
 from waypost.plugin.errors import ChannelError
 from waypost.plugin.types import LookupResult, SendAttempt
 from waypost.progress.case import Change, Report, Retry
@@ -53,41 +52,46 @@ class Resolver:
 
     async def resolve(self, step: Step, message: Message) -> None:
         """Look one up; report what is known now, or say when to look again."""
-        answer: LookupResult | None = None
         try:
-            answer = await self._ask(step, message)
+            began = await self._open_attempt(step)
+            answer = await self._ask(step, message, began) if began is not None else None
+            if began is not None and answer is not None and not await self._is_another(began, answer):
+                for found in self._reports(step, began, answer):
+                    await self._results.submit(found)
+                return
         except (ChannelError, PluginFaultError, CredentialsUnusableError, ValueError, KeyError) as problem:
             _LOG.error("lookup.failed", message=step.message_id, gateway=step.gateway_id, problem=str(problem))
-        if answer is None or await self._is_another(step, answer):
-            await self._look_again(step)
-            return
-        for found in self._reports(step, answer):
-            await self._results.submit(found)
+        await self._look_again(step)
 
-    async def _ask(self, step: Step, message: Message) -> LookupResult | None:
+    async def _open_attempt(self, step: Step) -> Evidence | None:
+        """The beginning of the latest attempt of which nobody knows what became."""
+        history = await self._database.read(lambda conn: events.of_messages(conn, [step.message_id]))
+        own = [item for item in history.get(step.message_id, ()) if item.step_no == step.step_no]
+        unknown = {item.attempt for item in own if item.kind == "unknown"}
+        unknown -= {item.attempt for item in own if item.kind == "not_sent"}
+        began = [item for item in own if item.kind == "sending" and item.attempt in unknown]
+        return max(began, key=lambda item: item.attempt, default=None)
+
+    async def _ask(self, step: Step, message: Message, began: Evidence) -> LookupResult | None:
         directory = self._directory()
-        gateway = directory.gateways[step.gateway_id]
+        gateway = directory.gateways[began.gateway_id or step.gateway_id]
         opened = self._accounts.account(gateway, directory.provider_apps.get(gateway.provider_app_id or ""))
         await self._accounts.ready(opened)
-        history = await self._database.read(lambda conn: events.of_messages(conn, [step.message_id]))
-        began = first_evidence(history.get(step.message_id, []), step, "sending")
-        assert began is not None, "an unknown outcome has an attempt that began"
-        ref = events.AttemptRef(step.message_id, step.step_no, step.attempt)
+        correlation = str(events.AttemptRef.of(began))
         asked = SendAttempt(
             message=attempts.outbound(step, message, opened),
-            correlation=str(ref),
+            correlation=correlation,
             started_at=to_datetime(began.at),
         )
-        return await opened.plugin.lookup(self._accounts.context(opened, correlation=str(ref)), asked)
+        return await opened.plugin.lookup(self._accounts.context(opened, correlation=correlation), asked)
 
-    async def _is_another(self, step: Step, answer: LookupResult) -> bool:
+    async def _is_another(self, began: Evidence, answer: LookupResult) -> bool:
         """Whether what was found is known to be a different attempt: the same text to the same number, say."""
         if not answer.provider_ids:
             return False
-        pairs = {(step.gateway_id, provider_id) for provider_id in answer.provider_ids}
+        pairs = {(began.gateway_id or "", provider_id) for provider_id in answer.provider_ids}
         known = await self._database.read(lambda conn: events.refs(conn, pairs))
-        mine = events.AttemptRef(step.message_id, step.step_no, step.attempt)
-        return any(ref != mine for ref in known.values())
+        return any(ref != events.AttemptRef.of(began) for ref in known.values())
 
     async def _look_again(self, step: Step) -> None:
         pause = SCHEDULE[min(step.lookups, len(SCHEDULE) - 1)]
@@ -105,26 +109,26 @@ class Resolver:
             )
         )
 
-    def _reports(self, step: Step, answer: LookupResult) -> list[Report]:
+    def _reports(self, step: Step, began: Evidence, answer: LookupResult) -> list[Report]:
         now = self._database.clock.now()
         if not answer.found:
             retry = Retry(due_at=now, choice=step.choice, tries=step.tries)
-            return [Report(_looked_up(step, "not_sent", now, None), retry)]
-        found = [Report(_looked_up(step, "sent", now, None), provider_ids=answer.provider_ids)]
+            return [Report(_looked_up(began, "not_sent", now, None), retry)]
+        found = [Report(_looked_up(began, "sent", now, None), provider_ids=answer.provider_ids)]
         if answer.status != "accepted" and answer.status != "sent":
-            found.append(Report(_looked_up(step, answer.status, now, answer.provider_code)))
+            found.append(Report(_looked_up(began, answer.status, now, answer.provider_code)))
         return found
 
 
-def _looked_up(step: Step, kind: Kind, now: int, code: str | None) -> Evidence:
+def _looked_up(began: Evidence, kind: Kind, now: int, code: str | None) -> Evidence:
     return Evidence(
-        message_id=step.message_id,
-        key=f"lookup:{core_key(step.step_no, step.attempt, kind)}",
-        step_no=step.step_no,
-        attempt=step.attempt,
+        message_id=began.message_id,
+        key=f"lookup:{core_key(began.step_no, began.attempt, kind)}",
+        step_no=began.step_no,
+        attempt=began.attempt,
         kind=kind,
         source="lookup",
-        gateway_id=step.gateway_id,
+        gateway_id=began.gateway_id,
         at=now,
         code=code,
     )

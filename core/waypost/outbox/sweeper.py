@@ -13,19 +13,21 @@ a step that is  is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
 from waypost.clock import MINUTE
-from waypost.lifecycle.evidence import Evidence
+from waypost.log import logger
 from waypost.outbox.attempt import evidence
 from waypost.progress.case import Change, Report, Retry, Rules
 from waypost.progress.report import report
 from waypost.store import messages, steps
 from waypost.store.messages import Message
 from waypost.store.steps import Step
+
+_LOG = logger()
 
 BATCH = 500
 #: A message that was claimed so often and never begun is poison: it takes its worker down each time. A node that is
@@ -50,10 +52,12 @@ def sweep(conn: Connection, due: Sequence[str], rules: Rules, now: int, lookup_p
     locked = messages.lock_many(conn, due)
     reports: list[Report] = []
     lookups: list[Step] = []
+    before: dict[tuple[str, int], str] = {}
     for found in steps.of_messages(conn, locked.keys()).values():
         for step in found:
             if step.wake_at is None or step.wake_at > now:
                 continue
+            before[step.message_id, step.step_no] = step.state
             if step.state == "unknown" and now < (step.window_until or now):
                 if step.gateway_id in lookup_possible:
                     lookups.append(step)
@@ -63,8 +67,17 @@ def sweep(conn: Connection, due: Sequence[str], rules: Rules, now: int, lookup_p
             if decided is not None:
                 reports.append(decided)
     changes = report(conn, reports, rules, now, touch=locked.keys())
+    _put_off_the_rest(conn, due, before, now)
     asked = messages.get_many(conn, {step.message_id for step in lookups}) if lookups else {}
     return Swept(tuple(changes), tuple((step, asked[step.message_id]) for step in lookups))
+
+
+def _put_off_the_rest(conn: Connection, due: Sequence[str], before: Mapping[tuple[str, int], str], now: int) -> None:
+    """Leave alone for a while what is due as it was: nothing followed, and nobody else must wait behind it for ever."""
+    for message_id, step_no, state in steps.still_due(conn, due, now):
+        if before.get((message_id, step_no)) == state:
+            _LOG.error("sweeper.nothing_followed", message=message_id, state=state)
+            steps.put_off(conn, message_id, now, now + POISONED_FOR)
 
 
 def _decide(step: Step, now: int) -> Report | None:
@@ -74,7 +87,7 @@ def _decide(step: Step, now: int) -> Report | None:
         if step.claims >= MAX_CLAIMS:
             return Report(evidence(step, "failed", now, code="QUARANTINED", detail="Its workers vanished repeatedly."))
         vanished = evidence(step, "not_sent", now, code="WORKER_VANISHED")
-        return Report(vanished, Retry(due_at=now, choice=step.choice, tries=step.tries))
+        return Report(vanished, Retry(due_at=now, choice=step.choice, tries=step.tries, has_vanished=True))
     if step.state == "sending":
         return Report(evidence(step, "unknown", now, code="WORKER_VANISHED"))
     if step.window_until is not None and now >= step.window_until and step.state in ("sent", "unknown"):
@@ -93,12 +106,4 @@ def _postpone(conn: Connection, step: Step, now: int, *, possible: bool) -> None
         lookups=step.lookups,
         due_at=later,
         wake_at=later,
-    )
-
-
-def first_evidence(found: Sequence[Evidence], step: Step, kind: str) -> Evidence | None:
-    """The event of this kind that belongs to the step's latest attempt."""
-    return next(
-        (item for item in found if item.kind == kind and (item.step_no, item.attempt) == (step.step_no, step.attempt)),
-        None,
     )

@@ -14,9 +14,10 @@ from waypost.store import steps
 from waypost.store.messages import Outcome
 from waypost.store.steps import Step
 
-#: Why a fallback step was never begun: an earlier one did it, or its time was over before it was due.
-NOT_NEEDED, TOO_LATE = "NOT_NEEDED", "TOO_LATE"
-NEVER_BEGUN = frozenset({NOT_NEEDED, TOO_LATE})
+#: Why a step was left out: an earlier one did it; its time was over before it was due; it was not known what had
+#: become of it, a later one was sent in its place, and only then was it found never to have been sent.
+NOT_NEEDED, TOO_LATE, SUPERSEDED = "NOT_NEEDED", "TOO_LATE", "SUPERSEDED"
+LEFT_OUT = frozenset({NOT_NEEDED, TOO_LATE, SUPERSEDED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class Retry:
     due_at: int
     choice: int
     tries: int
+    #: Its worker was never heard of again, which may be the message's own doing.
+    has_vanished: bool = False
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from waypost.lifecycle.evidence import Evidence, Kind, core_key
 from waypost.lifecycle.status import NEGATIVE_ENDS, StepStatus, reached
-from waypost.progress.case import NOT_NEEDED, TOO_LATE, Case, Retry, Rules
+from waypost.progress.case import LEFT_OUT, NOT_NEEDED, SUPERSEDED, TOO_LATE, Case, Retry, Rules
 from waypost.store.steps import Step, load_choices
 
 #: How often a step is sent in all, where its app wishes to resend after an unknown outcome.
@@ -28,8 +28,11 @@ def advance(case: Case, rules: Rules, now: int) -> list[Evidence]:
         status = case.status_of(step)
         _follow_status(case, step, status, rules, now)
         if status.status == "QUEUED" and step.state == "ended":
-            # It was given up as unknown, its credit is released, and only then was it found never to have been sent.
-            follow.append(_own(step, "expired", now, code="EXPIRED"))
+            if _is_superseded(case, step):
+                follow.append(_own(step, "canceled", now, code=SUPERSEDED))
+            else:
+                # It was given up as unknown, its credit is released, and then it was found never to have been sent.
+                follow.append(_own(step, "expired", now, code="EXPIRED"))
         earlier = (step, status)
     return follow
 
@@ -45,40 +48,46 @@ def _follow_status(case: Case, step: Step, status: StepStatus, rules: Rules, now
         step.state, step.owner = "sent", None
         step.wake_at = None if status.window_closed else step.window_until
     elif status.status == "UNKNOWN":
-        _unknown(case, step, status, rules, now)
+        _unknown(case, step, rules, now)
     elif status.status == "QUEUED":
         retry = case.retries.get((step.step_no, step.attempt))
-        if step.state in ("sending", "unknown") or (step.state == "claimed" and retry is not None):
+        if _is_superseded(case, step):
+            step.state, step.owner, step.wake_at = "ended", None, None
+        elif step.state in ("sending", "unknown") or (step.state == "claimed" and retry is not None):
             _queue_again(case, step, retry, now)
     elif status.status != "SENDING":
         step.state, step.owner, step.wake_at = "ended", None, None
 
 
-def _unknown(case: Case, step: Step, status: StepStatus, rules: Rules, now: int) -> None:
+def _unknown(case: Case, step: Step, rules: Rules, now: int) -> None:
     """Some attempt may have been sent. What is done depends on the latest attempt, which may be a later one."""
+    kinds = {item.kind for item in case.evidence if item.step_no == step.step_no}
     latest = {item.kind for item in case.evidence if item.step_no == step.step_no and item.attempt == step.attempt}
-    retry = case.retries.get((step.step_no, step.attempt))
-    if step.state in ("queued", "claimed") or latest == {"sending"}:
-        return  # a resend is on its way already
+    if latest == {"sending"}:
+        return  # a resend is under way
     assert step.window_until is not None
-    if status.window_closed:
-        step.state, step.owner, step.wake_at = "ended", None, None
-        return
-    if retry is not None and step.state == "sending":
-        _queue_again(case, step, retry, now)
-        return
-    if step.state == "sending":
-        step.state, step.owner = "unknown", None
-        step.due_at = now
-        if rules.on_unknown(case.message.app_id) == "resend" and step.attempt < MOST_SENDS:
+    if not kinds & {"expired", "canceled"} and not _is_superseded(case, step):
+        retry = case.retries.get((step.step_no, step.attempt))
+        if retry is not None and step.state != "queued":
+            _queue_again(case, step, retry, now)
+            return
+        if step.state in ("queued", "claimed"):
+            return  # a resend is on its way
+        resends = rules.on_unknown(case.message.app_id) == "resend" and step.attempt < MOST_SENDS
+        if step.state == "sending" and resends:
             _queue_again(case, step, None, now)
             return
+    if step.state != "unknown":
+        step.state, step.owner = "unknown", None
+        step.due_at = now
     step.wake_at = min(step.window_until, step.due_at)
 
 
 def _queue_again(case: Case, step: Step, retry: Retry | None, now: int) -> None:
     step.state, step.owner, step.status = "queued", None, "QUEUED"
     step.wake_at = step.deadline
+    if retry is None or not retry.has_vanished:
+        step.claims = 0  # it did not take its worker down
     if retry is None:
         step.due_at = now
     else:
@@ -106,7 +115,9 @@ def _fallback_due(case: Case, step: Step, before: Step, status: StepStatus, rule
     if reached(status.status, step.until):
         return "canceled"
     if status.status == "UNKNOWN":
-        return "queued" if rules.on_unknown(case.message.app_id) == "fallback" else None
+        # Not while it is tried again where the provider would notice the second one.
+        is_over = before.state == "unknown"
+        return "queued" if is_over and rules.on_unknown(case.message.app_id) == "fallback" else None
     if status.window_closed:
         return "canceled"
     if step.after is not None and status.status in ("SENT", "DELIVERED"):
@@ -116,6 +127,14 @@ def _fallback_due(case: Case, step: Step, before: Step, status: StepStatus, rule
             return "queued"
         before.wake_at = min(before.wake_at or step.deadline, sent_at + step.after)
     return None
+
+
+def _is_superseded(case: Case, step: Step) -> bool:
+    """Whether a later step was started in this one's place, so that it must not be sent any more."""
+    return any(
+        other.step_no > step.step_no and other.state != "waiting" and case.status_of(other).error_code not in LEFT_OUT
+        for other in case.steps
+    )
 
 
 def _why_canceled(status: StepStatus) -> str | None:

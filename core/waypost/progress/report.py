@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from waypost.credit import Move
 from waypost.lifecycle.evidence import Evidence
 from waypost.lifecycle.status import NEGATIVE_ENDS, Status, message_status
-from waypost.progress.case import NEVER_BEGUN, Case, Change, Report, Rules
+from waypost.progress.case import LEFT_OUT, Case, Change, Report, Rules
 from waypost.progress.queue import advance
 from waypost.progress.settling import may_move, settle
 from waypost.store import events, ledger, messages, steps
@@ -102,7 +102,7 @@ def _projected(case: Case, now: int) -> Outcome:
     folded = {step.step_no: case.status_of(step) for step in case.steps if step.state != "waiting"}
     waiting = any(step.state == "waiting" for step in case.steps)
     needed: dict[int, Status] = {
-        number: status.status for number, status in folded.items() if status.error_code not in NEVER_BEGUN
+        number: status.status for number, status in folded.items() if status.error_code not in LEFT_OUT
     }
     status, decisive = message_status(needed, waiting=waiting)
     settled = all(step.settled_at is not None for step in case.steps)

@@ -303,6 +303,12 @@ def due_wakes(conn: Connection, now: int, limit: int) -> list[str]:
     return list(dict.fromkeys(row[0] for row in rows))
 
 
+def still_due(conn: Connection, ids: Iterable[str], now: int) -> list[tuple[str, int, str]]:
+    """Which steps of these messages the sweeper has to look at now, as (message, step, state)."""
+    found = rows_by(conn, ("message_id", "step_no", "state", "wake_at"), "FROM step WHERE message_id {}", ids)
+    return [(row[0], row[1], row[2]) for row in found if row[3] is not None and row[3] <= now]
+
+
 def put_off(conn: Connection, message_id: str, now: int, until: int) -> None:
     """Let no sweep look at what is due of a message before then."""
     conn.execute(
