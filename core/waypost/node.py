@@ -34,7 +34,7 @@ from waypost.store import listeners, migrate, nodes, rates, steps
 from waypost.store.database import Database, StoreUnavailableError, Work, open_database
 from waypost.store.inbound import Inbound
 from waypost.vault import Vault
-from waypost.verdicts import Verdicts
+from waypost.verdicts import LOOK_BESIDE, LOOK_EVERY, Verdicts
 
 T = TypeVar("T")
 Role = Literal["all", "api", "worker"]
@@ -79,7 +79,8 @@ class Node:
         self.directory = Directory()
         self.http = http
         self.accounts = Accounts(self.plugins, vault, self.clock, http, config.public_url)
-        self.verdicts = Verdicts(database, told=role == "all")
+        others = None if database.url.startswith("sqlite") else LOOK_BESIDE
+        self.verdicts = Verdicts(database, look_every=others if role == "all" else LOOK_EVERY)
         self.rules = Rules(
             last_receipt=self._last_receipt, receipt_window=self._receipt_window, on_unknown=self._on_unknown
         )

@@ -129,6 +129,13 @@ class Unavailable(Refusal):
     status = 503
 
 
+class AcceptanceUnknown(Refusal):
+    """It is not known whether the message was accepted; repeat it with the same Idempotency-Key, or look for it."""
+
+    code = "ACCEPTANCE_UNKNOWN"
+    status = 503
+
+
 ALL_REFUSALS: tuple[type[Refusal], ...] = (
     InvalidRequest,
     ValidationFailed,
@@ -146,4 +153,5 @@ ALL_REFUSALS: tuple[type[Refusal], ...] = (
     PayloadTooLarge,
     RateLimited,
     Unavailable,
+    AcceptanceUnknown,
 )

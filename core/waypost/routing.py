@@ -7,11 +7,19 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
+from waypost.plugin.types import Address
 from waypost.rates import RateCard
 from waypost.store import apps, gateways, rates
 from waypost.store.apps import App
 from waypost.store.gateways import Gateway, ProviderApp
 from waypost.store.rates import Route
+
+
+def destination_of(address: Address) -> str:
+    """What prefixes of routes and rates are compared with: digits without `+`, or a domain, in small letters."""
+    if address.kind == "e164":
+        return address.value.lstrip("+")
+    return address.value.rpartition("@")[2].lower()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,18 @@ from waypost.store.database import Database, StoreUnavailableError
 
 #: A message in one of these has no verdict yet.
 PENDING = frozenset({"QUEUED", "SENDING"})
+#: How often to look for what other nodes sent, in seconds: where they send it all, and where they send some.
 LOOK_EVERY = 0.05
+LOOK_BESIDE = 0.25
 
 
 class Verdicts:
     """Those who wait for messages to leave QUEUED and SENDING."""
 
-    def __init__(self, database: Database, *, told: bool) -> None:
+    def __init__(self, database: Database, *, look_every: float | None) -> None:
+        """With None for `look_every`, no other process can send what is waited for here."""
         self._database = database
-        self._told = told
+        self._look_every = look_every
         self._waiting: dict[str, list[asyncio.Future[str]]] = {}
         self._looking: asyncio.Task[None] | None = None
 
@@ -32,8 +35,8 @@ class Verdicts:
             return None
         future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(message_id, []).append(future)
-        if not self._told and (self._looking is None or self._looking.done()):
-            self._looking = asyncio.get_running_loop().create_task(self._look())
+        if self._look_every is not None and (self._looking is None or self._looking.done()):
+            self._looking = asyncio.get_running_loop().create_task(self._look(self._look_every))
         try:
             async with asyncio.timeout(seconds):
                 return await future
@@ -56,9 +59,9 @@ class Verdicts:
         if not waiting:
             del self._waiting[message_id]
 
-    async def _look(self) -> None:
+    async def _look(self, every: float) -> None:
         while self._waiting:
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(every)
             ids = list(self._waiting)
             try:
                 found = await self._database.read(lambda conn, ids=ids: messages.statuses(conn, ids))  # type: ignore[misc]

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from deployment import PRICE, Answer, Deployment, RunDeployment
 from documented import PLUGINS
 from sqlalchemy import Connection, select
 from waypost.clock import HOUR
+from waypost.ids import new_id
 from waypost.plugin import WebhookRequest
-from waypost.store import inbound
+from waypost.store import inbound, rates
 from waypost.store.gateways import Gateway
 from waypost.store.messages import Message
 from waypost.store.tables import channel_event, inbound_message
@@ -403,6 +405,21 @@ async def test_every_event_that_the_token_document_names(run: RunDeployment) -> 
         told = "".join(await way.column(channel_event.c.data))
         assert all(name in told for name in kept), (word, told)
     assert await way.gateway.books_balance()
+
+
+async def test_rates_and_routes_go_by_the_domain(run: RunDeployment) -> None:
+    way = await road(run, "email_sendgrid")
+
+    def dearer(conn: Connection) -> None:
+        for rate in rates.all_rates(conn):
+            if rate.gateway_id == way.row.id:
+                rates.add_rate(conn, replace(rate, id=new_id("rate"), prefix="example.com", price=500_000))
+
+    await way.gateway.decide(dearer)
+    prices = {}
+    for to in ("zoe@Example.com", "example.com@other.example"):
+        prices[to] = (await way.arrived(await way.send("partner", to))).held
+    assert prices == {"zoe@Example.com": 500_000, "example.com@other.example": PRICE}
 
 
 # ---- watermarks

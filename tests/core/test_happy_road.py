@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
+from fake_channel import FakeChannel
 from waypost.plugin import DeliveryUpdate
-from world import PRICE, World
+from waypost.store.postgres import PostgresDatabase
+from world import PRICE, OpenWorld, World
 
 
 async def test_a_message_is_accepted_sent_delivered_and_paid(world: World) -> None:
@@ -25,3 +29,19 @@ async def test_a_message_is_accepted_sent_delivered_and_paid(world: World) -> No
     balance = await world.balance(partner.org)
     assert (balance.available, balance.held, balance.captured) == (9 * PRICE, 0, PRICE)
     assert await world.books_balance()
+
+
+async def test_what_another_node_sends_is_heard_of_soon(open_world: OpenWorld, postgres_url: str) -> None:
+    """Beside others even a node that sends by itself is not told of all: who waits is not left waiting for that."""
+    databases = [await PostgresDatabase.open(postgres_url) for _ in range(2)]
+    front = await open_world(FakeChannel(), database=databases[0])
+    worker = await open_world(FakeChannel(), database=databases[1], role="worker", vault=front.node.vault)
+    partner = await front.partner()
+    await worker.node.refresh()
+    await worker.start()
+    admitted = await front.accept(partner)
+    began = time.monotonic()
+    assert await front.node.verdicts.wait(admitted.message.id, 10) == "SENT"
+    assert time.monotonic() - began < 5
+    for database in databases:
+        await database.close()

@@ -6,17 +6,18 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from fake_channel import FakeChannel
 from sqlalchemy import Connection, text
-from waypost.clock import MINUTE
+from waypost.clock import MINUTE, to_datetime
 from waypost.inbox import parse
 from waypost.inbox.receive import MAX_VERIFICATIONS
 from waypost.inbox.service import LARGE
 from waypost.plugin import (
     Address,
+    AddressChange,
     ChannelEvent,
     ConsentChange,
     DeliveryUpdate,
@@ -274,6 +275,80 @@ async def test_an_unsend_that_overtakes_its_message_erases_it_all_the_same(world
     await world.tell(partner, wrote(body="secret"))
     (row,) = await inbox_of(world, partner)
     assert (row.content, row.unsent) == ("{}", True)
+
+
+async def test_what_was_taken_back_stays_so(world: World) -> None:
+    """Whatever is told again, or only now, of an earlier state of it."""
+    partner = await owned(world)
+    edit = wrote(body="better", change="edit", event_id="edit")
+    for event in (wrote(), edit, wrote(change="unsend", event_id="unsend"), edit, wrote()):
+        await world.tell(partner, event)
+        (row,) = await inbox_of(world, partner)
+    assert (row.content, row.unsent) == ("{}", True)
+
+
+async def test_an_edit_that_overtakes_its_message_is_not_lost(world: World) -> None:
+    partner = await owned(world)
+    picture = Media(kind="image", url="https://media.test/1")
+    await world.tell(partner, wrote(body="better", change="edit", event_id="edit"))
+    (row,) = await inbox_of(world, partner)
+    assert json.loads(row.content)["body"] == "better"
+    await world.tell(partner, wrote(more=(picture,), reply_to="in-0"))
+    (row,) = await inbox_of(world, partner)
+    assert (json.loads(row.content)["body"], row.reply_to) == ("better", "in-0")
+    assert [item["url"] for item in json.loads(row.content)["more"]] == ["https://media.test/1"]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 1, 0)])
+async def test_the_latest_edit_counts(world: World, order: Sequence[int]) -> None:
+    partner = await owned(world)
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    states = [wrote(occurred_at=at)] + [
+        wrote(body=f"v{n}", change="edit", event_id=f"e{n}", occurred_at=at.replace(minute=n)) for n in (1, 2)
+    ]
+    for number in order:
+        await world.tell(partner, states[number])
+    (row,) = await inbox_of(world, partner)
+    assert json.loads(row.content)["body"] == "v2"
+
+
+async def test_an_edit_of_the_text_keeps_further_media(world: World) -> None:
+    partner = await owned(world)
+    await world.tell(partner, wrote(more=(Media(kind="image", url="https://media.test/1"),)))
+    await world.tell(partner, wrote(body="better", change="edit", event_id="edit"))
+    (row,) = await inbox_of(world, partner)
+    assert json.loads(row.content)["body"] == "better"
+    assert [item["url"] for item in json.loads(row.content)["more"]] == ["https://media.test/1"]
+
+
+@pytest.mark.parametrize("change", ["edit", "unsend"])
+async def test_nobody_changes_what_another_wrote(world: World, change: str) -> None:
+    partner = await owned(world)
+    await world.tell(partner, wrote())
+    stranger = (Address("e164", "+491709999999"),)
+    await world.tell(partner, wrote(body="theirs", change=change, event_id="e", sender=stranger))
+    (row,) = await inbox_of(world, partner)
+    assert (json.loads(row.content)["body"], row.unsent) == ("Hi", False)
+
+
+async def test_a_gateway_has_received_since_it_heard_of_something(world: World) -> None:
+    """However old what it first hears of is, and whatever a provider's clock says of the future."""
+    partner = await owned(world)
+    now = to_datetime(world.clock.now())
+    await world.tell(partner, wrote("in-1", occurred_at=now - timedelta(days=12)))
+    await world.tell(partner, wrote("in-2", occurred_at=now + timedelta(days=365)))
+    pairs = [(partner.gateway.id, inbound.SINCE), (partner.gateway.id, TO)]
+    found = await world.database.read(lambda conn: inbound.last_inbound(conn, pairs))
+    assert found == dict.fromkeys(pairs, world.clock.now())
+
+
+async def test_who_has_a_new_number_has_written_from_it(world: World) -> None:
+    partner = await owned(world)
+    new = Address("e164", "+491702222222")
+    moved = AddressChange(event_id="m", old=Address("e164", TO), new=new)
+    await world.tell(partner, wrote(), moved)
+    pairs = [(partner.gateway.id, new.value)]
+    assert await world.database.read(lambda conn: inbound.last_inbound(conn, pairs)) == {pairs[0]: world.clock.now()}
 
 
 async def test_writing_opens_the_window_for_every_address_of_the_sender(world: World) -> None:

@@ -9,7 +9,7 @@ import pytest
 from deployment import PRICE, Answer, Deployment
 from sqlalchemy import Connection, text
 from waypost.store import apps, gateways, keys, organizations
-from waypost.store.database import StoreUnavailableError
+from waypost.store.database import CommitUnknownError, StoreUnavailableError
 from world import Partner
 
 MESSAGE = "msg_" + "0" * 32
@@ -26,10 +26,10 @@ class Refused:
     def __init__(self, gateway: Deployment, api: str) -> None:
         self.gateway, self.api = gateway, api
 
-    async def send(self, key: str, channel: str = "SMS") -> Answer:
+    async def send(self, key: str, channel: str = "SMS", **headers: str) -> Answer:
         if self.api == "partner":
-            return await self.gateway.send(key, {"channel": channel})
-        return await self.gateway.token(key, channel.lower())
+            return await self.gateway.send(key, {"channel": channel}, **headers)
+        return await self.gateway.token(key, channel.lower(), **headers)
 
     async def expect(self, key: str, partner: tuple[int, str], token: tuple[int, str], channel: str = "SMS") -> Answer:
         await self.gateway.settle()
@@ -312,3 +312,42 @@ async def test_a_body_just_within_the_limit(gateway: Deployment, partner: Partne
     assert answer.status == 200
     answer = await gateway.send(partner.secret, body=body + b" " * (256 * 1024 - len(body) + 1))
     assert answer.told == (413, "PAYLOAD_TOO_LARGE")
+
+
+async def test_a_commit_of_which_nobody_knows(
+    refused: Refused, gateway: Deployment, partner: Partner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so, and a repetition under the same key is the same message."""
+    assert (await refused.send(partner.secret)).status == 200
+    before = (await gateway.rows())["message"]
+    really = gateway.database.write_alone
+
+    async def cut_off(work: Any) -> Any:
+        await really(work)
+        raise CommitUnknownError(CommitUnknownError.__doc__)
+
+    monkeypatch.setattr(gateway.database, "write_alone", cut_off)
+    answer = await refused.send(partner.secret, idempotency_key="once")
+    assert answer.told == (503, "ACCEPTANCE_UNKNOWN" if refused.api == "partner" else "acceptance_unknown")
+    assert int(answer.headers["Retry-After"]) >= 1
+    monkeypatch.undo()
+    again = await refused.send(partner.secret, idempotency_key="once")
+    assert (again.status, again.headers["Idempotency-Replayed"]) == (200, "true")
+    assert (await gateway.rows())["message"] == before + 1
+
+
+async def test_what_is_accepted_is_never_denied(
+    gateway: Deployment, partner: Partner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store goes away between the commit and the look at what the provider said."""
+    await gateway.send(partner.secret, {"to": "+1234567890"})
+    really = gateway.database.read
+
+    async def read(work: Any) -> Any:
+        if "_after_verdict" in work.__qualname__:
+            raise StoreUnavailableError("gone")
+        return await really(work)
+
+    monkeypatch.setattr(gateway.database, "read", read)
+    answer = await gateway.send(partner.secret, {"to": "+1234567890"})
+    assert (answer.status, answer.json["data"]["status"]) == (200, "QUEUED")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
+from waypost.clock import SECOND
 from waypost.store.database import StoreUnavailableError, open_database
 from waypost.store.sqlite import SqliteDatabase
 
@@ -150,3 +152,11 @@ async def test_a_folder_is_made(tmp_path: Path) -> None:
     database = await open_database(f"sqlite:///{tmp_path}/a/b/waypost.db")
     await database.close()
     assert (tmp_path / "a/b/waypost.db").exists()
+
+
+async def test_it_follows_the_machines_clock(sqlite: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is set now and then, and goes on while the machine sleeps; the monotonic one does neither."""
+    really = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: really() + 3600 * 10**9)
+    await sqlite.sync_clock()
+    assert abs(sqlite.clock.now() - time.time_ns() // 1000) < SECOND

@@ -35,3 +35,11 @@ def test_zero_limits_nobody() -> None:
     limiter = Limiter(ManualClock(), 0)
     for _ in range(10_000):
         limiter.take("app_a")
+
+
+def test_a_clock_that_is_set_back_limits_nobody_for_it() -> None:
+    clock = ManualClock()
+    limiter = Limiter(clock, 5)
+    limiter.take("app_a")
+    clock.advance(-600 * SECOND)
+    limiter.take("app_a")

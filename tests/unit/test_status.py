@@ -45,12 +45,12 @@ def model(found: list[tuple[str, int]]) -> str:
         return "FAILED"
     if "sent" in has:
         return "SENT"
+    if may_be_out:
+        return "FAILED" if "window_closed" in has else "UNKNOWN"
     if "expired" in has:
         return "EXPIRED"
     if "canceled" in has:
         return "CANCELED"
-    if may_be_out:
-        return "FAILED" if "window_closed" in has else "UNKNOWN"
     return "SENDING" if open_attempts else "QUEUED"
 
 
@@ -120,9 +120,12 @@ def test_the_history_is_asked_unless_it_went_out(before: str) -> None:
         ("failed", "sent", "FAILED"),
         ("sent", "expired", "SENT"),
         ("sent", "unknown", "SENT"),
-        ("expired", "canceled", "EXPIRED"),
-        ("canceled", "unknown", "CANCELED"),
+        ("sent", "window_closed", "SENT"),
+        ("unknown", "expired", "UNKNOWN"),
+        ("unknown", "canceled", "UNKNOWN"),
         ("unknown", "sending", "UNKNOWN"),
+        ("expired", "canceled", "EXPIRED"),
+        ("canceled", "sending", "CANCELED"),
         ("sending", "queued", "SENDING"),
         ("queued", "window_closed", "QUEUED"),
     ],

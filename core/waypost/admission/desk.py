@@ -22,10 +22,10 @@ from waypost.host.dispatch import PluginFaultError
 from waypost.log import logger
 from waypost.metrics import Metrics
 from waypost.plugin.errors import InvalidRecipient
-from waypost.refusals import RateLimited, Refusal, Unauthorized, Unavailable
+from waypost.refusals import AcceptanceUnknown, RateLimited, Refusal, Unauthorized, Unavailable
 from waypost.routing import Directory
 from waypost.store import events, inbound, keys, messages
-from waypost.store.database import Database, StoreUnavailableError
+from waypost.store.database import CommitUnknownError, Database, StoreUnavailableError
 from waypost.store.group_commit import CROWD, GroupCommit
 from waypost.store.keys import Standing
 from waypost.store.messages import Message
@@ -153,8 +153,9 @@ class Desk:
                 return await self._accept(arrival)
             return self._heard(verdict, arrival.key_digest)
         except StoreUnavailableError as error:
-            self._metrics.refused.labels(Unavailable.code).inc()
-            raise Unavailable(retry_after=1) from error
+            kind = AcceptanceUnknown if isinstance(error, CommitUnknownError) else Unavailable
+            self._metrics.refused.labels(kind.code).inc()
+            raise kind(retry_after=1) from error
         except Refusal as refusal:
             self._metrics.refused.labels(refusal.code).inc()
             raise

@@ -28,7 +28,7 @@ from waypost.refusals import (
     Unavailable,
     ValidationFailed,
 )
-from waypost.routing import Directory
+from waypost.routing import Directory, destination_of
 from waypost.store import admissions
 from waypost.store.inbound import SINCE
 from waypost.store.messages import Message
@@ -141,7 +141,7 @@ class Intake:
             raise ValidationFailed(f"to: {error.detail}") from error
         except PluginFaultError as error:
             raise Unavailable("The channel is out of order; try again later.") from error
-        destination = address.value.lstrip("+")
+        destination = destination_of(address)
         ways = routed.to(destination)
         content = _content(ways, fields)
         choices: list[Choice] = []

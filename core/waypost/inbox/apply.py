@@ -6,22 +6,20 @@ One event that makes no sense never takes its neighbours down.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 from sqlalchemy import Connection
 
 from waypost import receipts, watermarks
 from waypost.clock import Clock, from_datetime
-from waypost.event_codec import dump, dump_json
-from waypost.ids import new_id
+from waypost.event_codec import dump
+from waypost.inbox import written
 from waypost.inbox.parse import Parsed, Placed
 from waypost.log import logger
 from waypost.plugin.events import (
     AccountUpdate,
     AddressChange,
-    ChannelEvent,
     ConsentChange,
     DeliveryUpdate,
     Engagement,
@@ -34,13 +32,9 @@ from waypost.progress.report import report
 from waypost.receipts import PlacedUpdate
 from waypost.store import deliveries, events, inbound
 from waypost.store.bulk import Insertion
-from waypost.store.gateways import Gateway
 from waypost.store.inbound import Inbound
 
 _LOG = logger()
-
-#: Marks a message that was taken back before it came.
-_TAKEN_BACK = "taken-back"
 
 
 @dataclass(slots=True)
@@ -102,8 +96,9 @@ def apply_events(
     kept = _kept(conn, others, known, now)
     found = receipts.reports(conn, updates, known, now) if updates else []
     changes = report(conn, found, rules, now, beside=[*beside, kept])
-    _consents(conn, others, now)
-    return Applied(changes, _inbound(conn, others, now))
+    new = written.apply(conn, others, now)
+    _consents(conn, others, now)  # after what was written: who has a new address takes along when they wrote
+    return Applied(changes, new)
 
 
 def _spoken_of(item: Placed) -> Iterator[str]:
@@ -116,7 +111,7 @@ def _spoken_of(item: Placed) -> Iterator[str]:
         yield f"{gateway_id} message {event.provider_id}"
         people = event.sender
     elif isinstance(event, Engagement):
-        people = event.sender if _opens_the_window(event) else ()
+        people = event.sender if written.opens_the_window(event) else ()
     elif isinstance(event, ConsentChange):
         people = (event.address,)
     elif isinstance(event, AddressChange):
@@ -125,82 +120,13 @@ def _spoken_of(item: Placed) -> Iterator[str]:
         yield f"{gateway_id} person {address.value}"
 
 
-def _opens_the_window(event: Engagement) -> bool:
-    """Whether it counts as the person's having written."""
-    return event.action in ("postback", "referral")
-
-
-def _inbound(conn: Connection, placed: Sequence[Placed], now: int) -> list[Inbound]:
-    rows: list[Inbound] = []
-    changes: list[tuple[str, InboundMessage]] = []
-    for item in placed:
-        event = item.event
-        if not item.gateways:
-            continue
-        gateway = item.gateways[0]
-        if isinstance(event, Engagement) and _opens_the_window(event):
-            inbound.note_inbound(conn, gateway.id, [address.value for address in event.sender], _at(event, now))
-        if not isinstance(event, InboundMessage):
-            continue
-        if event.change == "new":
-            rows.append(_inbound_row(event, gateway, now))
-        else:
-            changes.append((gateway.id, event))
-        if event.change != "unsend":
-            inbound.note_inbound(conn, gateway.id, [address.value for address in event.sender], _at(event, now))
-    new = inbound.add_new(conn, _without_taken_back(conn, rows)) if rows else []
-    # Only now: what is changed may have come in this very batch.
-    for gateway_id, event in changes:
-        edited = event.content if event.change == "edit" else None
-        content = dump_json(edited.model_dump(mode="json", exclude_none=True)) if edited is not None else None
-        if not inbound.change(conn, gateway_id, event.provider_id, content) and event.change == "unsend":
-            mark = (gateway_id, f"{_TAKEN_BACK}:{event.provider_id}", "TakenBack", None, now, None, "{}")
-            events.add_channel_events(conn, [mark])
-    return new
-
-
-def _at(event: ChannelEvent, now: int) -> int:
-    """When it happened, as far as the provider says."""
-    return from_datetime(event.occurred_at) if event.occurred_at else now
-
-
-def _without_taken_back(conn: Connection, rows: Sequence[Inbound]) -> list[Inbound]:
-    """The messages, erased where they were taken back before they came: what providers send may overtake itself."""
-    marks = {(row.gateway_id, f"{_TAKEN_BACK}:{row.provider_id}") for row in rows}
-    gone = events.known_channel_events(conn, marks)
-    return [
-        replace(row, content="{}", unsent=True) if (row.gateway_id, f"{_TAKEN_BACK}:{row.provider_id}") in gone else row
-        for row in rows
-    ]
-
-
-def _inbound_row(event: InboundMessage, gateway: Gateway, now: int) -> Inbound:
-    content = event.content.model_dump(mode="json", exclude_none=True)
-    if event.more:
-        content["more"] = [item.model_dump(mode="json", exclude_none=True) for item in event.more]
-    return Inbound(
-        id=new_id("in"),
-        gateway_id=gateway.id,
-        provider_id=event.provider_id,
-        app_id=gateway.app_id,
-        channel=gateway.channel,
-        sender=orjson.dumps([[address.kind, address.value] for address in event.sender]).decode(),
-        recipient=orjson.dumps([event.recipient.kind, event.recipient.value]).decode(),
-        content=dump_json(content),
-        sender_name=event.sender_name,
-        reply_to=event.reply_to,
-        received_at=now,
-        occurred_at=from_datetime(event.occurred_at) if event.occurred_at else None,
-    )
-
-
 def _consents(conn: Connection, placed: Sequence[Placed], now: int) -> None:
     for item in placed:
         event = item.event
         if not item.gateways:
             continue
         if isinstance(event, ConsentChange):
-            at = _at(event, now)
+            at = written.moment(event, now)
             inbound.note_consent(conn, item.gateways[0].id, event.address.value, event.scope, event.state, at)
         elif isinstance(event, AddressChange):
             inbound.join_addresses(conn, item.gateways[0].id, event.old.value, event.new.value)

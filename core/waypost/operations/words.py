@@ -75,7 +75,7 @@ def shown_moment(micros: int | None) -> str | None:
 
 def prefix(value: str, argument: str = "prefix") -> str:
     """A destination prefix: the first digits of a number without `+`, or the beginning of a domain; empty is any."""
-    value = value.strip().lstrip("+")
+    value = value.strip().lstrip("+").lower()
     if len(value) > LONGEST_NAME or not value.isprintable() or " " in value:
         raise InvalidArgumentError(argument, "write the first digits of a number, such as 65, or nothing for any")
     return value

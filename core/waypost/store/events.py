@@ -213,19 +213,6 @@ def add_channel_events(conn: Connection, rows: Sequence[tuple[Any, ...]]) -> set
     return {(row[0], row[1]) for row in inserted}
 
 
-def known_channel_events(conn: Connection, pairs: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Those (gateway, event id) that are stored."""
-    wanted = set(pairs)
-    rows = rows_by(
-        conn,
-        ("gateway_id", "event_id"),
-        "FROM channel_event WHERE gateway_id {} AND event_id {}",
-        {gateway for gateway, _ in wanted},
-        {event_id for _, event_id in wanted},
-    )
-    return wanted & {(row[0], row[1]) for row in rows}
-
-
 def channel_events_of(conn: Connection, message_id: str) -> list[dict[str, Any]]:
     """What else happened around a message: engagements, price updates."""
     rows = conn.execute(

@@ -9,7 +9,7 @@ import orjson
 from sqlalchemy import Connection, select, text
 
 from waypost.store.bulk import in_keys, insert_new, keys, update_many
-from waypost.store.driver import is_postgres, run
+from waypost.store.driver import is_postgres, rows_by, run
 from waypost.store.tables import conversation, inbound_message
 
 
@@ -30,6 +30,8 @@ class Inbound:
     received_at: int
     occurred_at: int | None
     unsent: bool = False
+    #: When its sender last changed it, if ever.
+    edited_at: int | None = None
 
 
 _COLUMNS = tuple(column.name for column in inbound_message.c)
@@ -66,16 +68,29 @@ def add_new(conn: Connection, rows: Sequence[Inbound]) -> list[Inbound]:
     return [row for row in unique.values() if row.id in ids]
 
 
-def change(conn: Connection, gateway_id: str, provider_id: str, content: str | None) -> bool:
-    """Replace an inbound message's content (an edit) or erase it (None: taken back); say whether it is there."""
-    changed = update_many(
+def known(conn: Connection, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Inbound]:
+    """Those of these (gateway, provider id) that are stored."""
+    wanted = set(pairs)
+    rows = rows_by(
+        conn,
+        _COLUMNS,
+        "FROM inbound_message WHERE gateway_id {} AND provider_id {}",
+        {gateway for gateway, _ in wanted},
+        {provider_id for _, provider_id in wanted},
+    )
+    found = [Inbound(**dict(zip(_COLUMNS, row, strict=True))) for row in rows]
+    return {(row.gateway_id, row.provider_id): row for row in found if (row.gateway_id, row.provider_id) in wanted}
+
+
+def save(conn: Connection, rows: Iterable[Inbound]) -> None:
+    """Store what changed in messages: their content, what they answer, and whether they were edited or taken back."""
+    update_many(
         conn,
         inbound_message,
         where=("provider_id", "gateway_id"),
-        values=("content", "unsent"),
-        rows=[(provider_id, gateway_id, content if content is not None else "{}", content is None)],
+        values=("content", "reply_to", "unsent", "edited_at"),
+        rows=[(row.provider_id, row.gateway_id, row.content, row.reply_to, row.unsent, row.edited_at) for row in rows],
     )
-    return bool(changed)
 
 
 def page(conn: Connection, app_id: str, after: str, limit: int) -> list[Inbound]:
@@ -110,14 +125,16 @@ def last_inbound(conn: Connection, pairs: Iterable[tuple[str, str]]) -> dict[tup
 SINCE = ""
 
 
-def note_inbound(conn: Connection, gateway_id: str, addresses: Iterable[str], at: int) -> None:
-    """Remember that these addresses of one person wrote at this moment."""
+def note_inbound(
+    conn: Connection, gateway_id: str, addresses: Iterable[str], at: int, received_at: int | None = None
+) -> None:
+    """Remember that these addresses of one person wrote at this moment, which the gateway heard of at that one."""
     conn.execute(
         text(
             "INSERT INTO conversation (gateway_id, address, last_inbound_at) VALUES (:gateway, :address, :at)"
             " ON CONFLICT DO NOTHING"
         ),
-        {"gateway": gateway_id, "address": SINCE, "at": at},
+        {"gateway": gateway_id, "address": SINCE, "at": at if received_at is None else received_at},
     )
     for address in sorted(set(addresses)):
         conn.execute(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -147,7 +148,8 @@ class SqliteDatabase:
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
 
     async def sync_clock(self) -> None:
-        """Nothing to follow: the database is in this process."""
+        """Follow the machine's clock, which is set now and then, and goes on while the machine sleeps."""
+        self.clock.set_now(time.time_ns() // 1000)
 
     async def close(self) -> None:
         """Write what is queued, then close."""

@@ -107,7 +107,10 @@ class PartnerApi:
 
     async def _after_verdict(self, message: Message, wait: float) -> Message:
         verdict = await self._node.verdicts.wait(message.id, wait)
-        found = await self._node.read(lambda conn: messages.get(conn, message.id)) or message
+        try:
+            found = await self._node.read(lambda conn: messages.get(conn, message.id)) or message
+        except StoreUnavailableError:
+            return message  # it is accepted, and that is what an answer must never deny
         # A receipt may be quicker than this answer. What was waited for is the verdict: SENT, as the document has it.
         was_sent = found.status in POSITIVE_ENDS and verdict in ("SENT", *POSITIVE_ENDS)
         return replace(found, status="SENT") if was_sent else found

@@ -1,0 +1,143 @@
+"""What people wrote to us, changed and took back, in whatever order and however often we hear of it.
+
+A change may come before the message: then it is stored in the message's place, which the message fills up and does
+not replace. What was taken back stays so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection
+
+from waypost.clock import from_datetime
+from waypost.event_codec import dump_json
+from waypost.ids import new_id
+from waypost.inbox.parse import Placed
+from waypost.log import logger
+from waypost.plugin.events import ChannelEvent, Engagement, InboundMessage
+from waypost.store import inbound
+from waypost.store.gateways import Gateway
+from waypost.store.inbound import Inbound
+
+_LOG = logger()
+
+#: The content of a message that was taken back.
+ERASED = "{}"
+
+
+def apply(conn: Connection, placed: Sequence[Placed], now: int) -> list[Inbound]:
+    """Store what is new, change what was changed, and note who wrote when; return the new messages."""
+    said = [(item.event, item.gateways[0]) for item in placed if item.gateways]
+    for event, gateway in said:
+        if opens_the_window(event):
+            assert isinstance(event, InboundMessage | Engagement)
+            people = [address.value for address in event.sender]
+            inbound.note_inbound(conn, gateway.id, people, moment(event, now), now)
+    messages = [(event, gateway) for event, gateway in said if isinstance(event, InboundMessage)]
+    rows = [_row(event, gateway, now) for event, gateway in messages if event.change == "new"]
+    new = inbound.add_new(conn, rows) if rows else []
+    _fill_up(conn, rows, new)
+    # Only now: what is changed may have come in this very batch.
+    return new + _change(conn, [(event, gateway) for event, gateway in messages if event.change != "new"], now)
+
+
+def opens_the_window(event: ChannelEvent) -> bool:
+    """Whether it counts as the person's having written."""
+    if isinstance(event, Engagement):
+        return event.action in ("postback", "referral")
+    return isinstance(event, InboundMessage) and event.change != "unsend"
+
+
+def moment(event: ChannelEvent, now: int) -> int:
+    """When it happened, as far as the provider says; not after we heard of it."""
+    return min(from_datetime(event.occurred_at), now) if event.occurred_at else now
+
+
+def _row(event: InboundMessage, gateway: Gateway, now: int) -> Inbound:
+    edited = moment(event, now) if event.change == "edit" else None
+    return Inbound(
+        id=new_id("in"),
+        gateway_id=gateway.id,
+        provider_id=event.provider_id,
+        app_id=gateway.app_id,
+        channel=gateway.channel,
+        sender=orjson.dumps([[address.kind, address.value] for address in event.sender]).decode(),
+        recipient=orjson.dumps([event.recipient.kind, event.recipient.value]).decode(),
+        content=ERASED if event.change == "unsend" else dump_json(_content(event)),
+        sender_name=event.sender_name,
+        reply_to=event.reply_to,
+        received_at=now,
+        occurred_at=from_datetime(event.occurred_at) if event.occurred_at else None,
+        unsent=event.change == "unsend",
+        edited_at=edited,
+    )
+
+
+def _content(event: InboundMessage) -> dict[str, Any]:
+    content = event.content.model_dump(mode="json", exclude_none=True)
+    if event.more:
+        content["more"] = [item.model_dump(mode="json", exclude_none=True) for item in event.more]
+    return content
+
+
+def _fill_up(conn: Connection, rows: Sequence[Inbound], new: Sequence[Inbound]) -> None:
+    """Give messages whose change came first what only the message itself says."""
+    stored_now = {row.id for row in new}
+    late = {(row.gateway_id, row.provider_id): row for row in rows if row.id not in stored_now}
+    if not late:
+        return
+    filled = []
+    for pair, row in inbound.known(conn, late.keys()).items():
+        if row.edited_at is None or row.unsent:
+            continue
+        content = _with_more(orjson.loads(row.content), late[pair].content)
+        found = replace(row, content=dump_json(content), reply_to=row.reply_to or late[pair].reply_to)
+        if found != row:
+            filled.append(found)
+    inbound.save(conn, filled)
+
+
+def _change(conn: Connection, changes: Sequence[tuple[InboundMessage, Gateway]], now: int) -> list[Inbound]:
+    """Apply edits and unsends; return what was not known before."""
+    if not changes:
+        return []
+    known = inbound.known(conn, {(gateway.id, event.provider_id) for event, gateway in changes})
+    before = dict(known)
+    for event, gateway in changes:
+        pair = (gateway.id, event.provider_id)
+        row = known.get(pair)
+        known[pair] = _row(event, gateway, now) if row is None else _changed(row, event, now)
+    inbound.save(conn, [row for pair, row in known.items() if pair in before and row != before[pair]])
+    return inbound.add_new(conn, [row for pair, row in known.items() if pair not in before])
+
+
+def _changed(row: Inbound, event: InboundMessage, now: int) -> Inbound:
+    """A message after a change: the latest counts, and nothing comes after it was taken back."""
+    if row.unsent:
+        return row
+    if not _is_senders(row, event):
+        _LOG.warning("inbound.changed_by_another", gateway=row.gateway_id, message=row.id)
+        return row
+    if event.change == "unsend":
+        return replace(row, content=ERASED, unsent=True)
+    at = moment(event, now)
+    if row.edited_at is not None and row.edited_at > at:
+        return row
+    return replace(row, content=dump_json(_with_more(_content(event), row.content)), edited_at=at)
+
+
+def _is_senders(row: Inbound, event: InboundMessage) -> bool:
+    """Whether a message and its change come from one person, as far as both say."""
+    wrote = {value for _, value in orjson.loads(row.sender)}
+    changed = {address.value for address in event.sender}
+    return not wrote or not changed or not wrote.isdisjoint(changed)
+
+
+def _with_more(content: dict[str, Any], other: str) -> dict[str, Any]:
+    """The content with the further media of another, where it has none itself: an edit tells of the text only."""
+    more = orjson.loads(other).get("more")
+    return {**content, "more": more} if more and "more" not in content else content
