@@ -59,6 +59,53 @@ def row_of(partner: Partner, plugin: str) -> Gateway:
 # ---- handshakes
 
 
+@pytest.mark.parametrize("path", ["/webhooks/whatsapp", "/api/webhook.php"])
+async def test_every_apps_handshake_is_answered(gateway: Deployment, path: str) -> None:
+    """However many share the URL: a handshake names nobody."""
+    for number in range(12):
+        app = {"app_secrets": [f"secret-{number}"], "verify_token": f"token-{number}"}
+        settings = {"phone_number_id": f"55{number}", "access_token": "x"}
+        await gateway.configured("whatsapp", settings, app)
+    for number in range(12):
+        asked = f"{path}?hub.mode=subscribe&hub.challenge=7&hub.verify_token=token-{number}"
+        answer = await gateway.call("GET", asked)
+        assert (answer.status, answer.text) == (200, "7"), number
+
+
+@pytest.mark.parametrize("plugin", ["whatsapp", "messenger", "instagram", "email_sendgrid", "sms_twilio"])
+async def test_without_a_secret_the_provider_is_asked_to_try_again(run: RunDeployment, plugin: str) -> None:
+    gateway = await run([plugin])
+    settings: dict[str, dict[str, Any]] = {
+        "whatsapp": {"phone_number_id": "55", "access_token": "x"},
+        "messenger": {"page_id": "55", "page_access_token": "x"},
+        "instagram": {"instagram_id": "55", "access_token": "x"},
+        "email_sendgrid": {"api_key": "SG.a.b", "from_address": "x@example.com"},
+        "sms_twilio": {"account_sid": "AC" + "0" * 32, "auth_tokens": []},
+    }
+    row = await gateway.configured(plugin, settings[plugin])
+    answer = await gateway.call("POST", f"/webhooks/{plugin}/{row.id}", data=b"{}")
+    assert (answer.status, answer.text) == (503, "unavailable")
+    assert await column(gateway, delivery.c.id) == []
+
+
+async def test_a_secret_in_the_url_or_a_header_is_not_kept(run: RunDeployment) -> None:
+    gateway = await run(["email_sendgrid"])
+    secret = "vault & canary"
+    row = await gateway.configured(
+        "email_sendgrid", {"api_key": "SG.a.b", "inbound_secret": secret, "from_address": "x@example.com"}
+    )
+    mail = gateway.simulators["email_sendgrid"].unsigned_inbound("hello")
+    headers = [*mail.headers, ("X-Copy", f"Bearer {secret}"), ("X-Other", "kept")]
+    path = f"/webhooks/email_sendgrid/{row.id}?a=1&key=vault%20%26+canary"
+    assert (await gateway.call("POST", path, data=mail.body, headers=headers)).status == 200
+    await gateway.node.inbox.drain()
+    (url,), (kept,) = await column(gateway, delivery.c.url), await column(gateway, delivery.c.headers)
+    assert "canary" not in url + kept
+    assert url.startswith(f"{gateway.url}/webhooks/email_sendgrid/{row.id}?a=1&key=")
+    assert ["x-other", "kept"] in orjson.loads(kept)
+    assert len(await column(gateway, inbound_message.c.id)) == 1
+
+
 @pytest.mark.parametrize("plugin", META)
 async def test_the_handshake_is_answered_on_every_url(gateway: Deployment, partner: Partner, plugin: str) -> None:
     simulator: Any = gateway.simulators[plugin]

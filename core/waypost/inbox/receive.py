@@ -13,6 +13,7 @@ from waypost.clock import Clock
 from waypost.host.accounts import Accounts, CredentialsUnusableError
 from waypost.host.dispatch import ChannelPlugin, PluginFaultError
 from waypost.ids import new_id
+from waypost.inbox.redaction import Redactor
 from waypost.log import logger
 from waypost.plugin.settings import Settings
 from waypost.plugin.types import Challenge, Rejected, Verified, WebhookReply, WebhookRequest
@@ -21,6 +22,8 @@ from waypost.store.deliveries import Delivery
 from waypost.store.gateways import Gateway, ProviderApp
 
 MAX_VERIFICATIONS = 8
+#: A handshake without a body is compared with so many verify tokens: it names no account, and stores nothing.
+MAX_HANDSHAKES = 256
 
 UNAUTHORIZED = WebhookReply(401, b"unauthorized")
 NOT_FOUND = WebhookReply(404, b"not found")
@@ -58,6 +61,7 @@ class Receiver:
         self._clock = clock
         self._store = store
         self._count = count
+        self._redactor = Redactor()
 
     async def receive(
         self, request: WebhookRequest, *, plugin: str | None = None, gateway: str | None = None,
@@ -76,8 +80,11 @@ class Receiver:
             claimants, misconfigured = self._anyone(request, among)
         if not claimants:
             return UNAVAILABLE if misconfigured else (NOT_FOUND if gateway or plugin else UNAUTHORIZED)
-        for claimant in claimants[:MAX_VERIFICATIONS]:
+        verdicts = []
+        most = MAX_HANDSHAKES if request.method == "GET" and not request.body else MAX_VERIFICATIONS
+        for claimant in claimants[:most]:
             verdict = await self._verify(claimant, request)
+            verdicts.append(verdict)
             if isinstance(verdict, Challenge):
                 self._count(claimant.plugin.id, "challenge")
                 return verdict.reply
@@ -86,7 +93,8 @@ class Receiver:
                 self._count(claimant.plugin.id, "verified")
                 return verdict.reply or claimant.plugin.info.webhook_ack
         self._count(claimants[0].plugin.id, "rejected")
-        return UNAUTHORIZED
+        unconfigured = all(isinstance(verdict, Rejected) and verdict.unconfigured for verdict in verdicts)
+        return UNAVAILABLE if unconfigured else UNAUTHORIZED
 
     async def _verify(self, claimant: _Claimant, request: WebhookRequest) -> Verified | Challenge | Rejected:
         ctx = self._accounts.webhook_context(claimant.gateway, claimant.account, claimant.app_settings)
@@ -105,7 +113,7 @@ class Receiver:
             plugin=claimant.plugin.id,
             gateway_id=claimant.gateway.id if claimant.gateway else None,
             provider_app_id=claimant.provider_app.id if claimant.provider_app else None,
-            request=request,
+            request=self._redactor.without_secrets(request, claimant.account, claimant.app_settings),
             received_at=self._clock.now(),
         )
 

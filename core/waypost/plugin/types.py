@@ -202,9 +202,14 @@ class Challenge:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Not the provider's, or not verifiable. `reason` is for our log; the caller learns nothing."""
+    """Not the provider's, or not verifiable. `reason` is for our log; the caller learns nothing.
+
+    `unconfigured` says that there is nothing to verify with: the provider is asked to try again (503), so that nothing
+    is lost while an operator completes the settings.
+    """
 
     reason: str
+    unconfigured: bool = field(default=False, kw_only=True)
 
 
 WebhookVerdict = Verified | Challenge | Rejected

@@ -156,7 +156,7 @@ class Telegram:
         """Compare the secret that `setWebhook` was given; answer a tap, so that its button stops waiting."""
         secrets = ctx.account.webhook_secrets if isinstance(ctx.account, TelegramBot) else ()
         if not secrets:
-            return Rejected("no webhook secret is configured")
+            return Rejected("no webhook secret is configured", unconfigured=True)
         if request.method != "POST":
             return Rejected("not a POST")
         given = request.header(SECRET_HEADER) or ""

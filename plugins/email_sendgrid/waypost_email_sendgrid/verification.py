@@ -25,13 +25,13 @@ def verify(ctx: WebhookContext, request: WebhookRequest) -> WebhookVerdict:
     """Check a delivery. What is not configured is refused, never allowed."""
     account = ctx.account
     if not isinstance(account, SendGridAccount):
-        return Rejected("no account to verify with")
+        return Rejected("no account to verify with", unconfigured=True)
     if request.method.upper() != "POST":
         return Rejected("SendGrid only posts")
     if is_inbound_mail(request):
         return _verify_mail(ctx, account, request)
     if not account.event_public_keys:
-        return Rejected("no event webhook verification key is configured")
+        return Rejected("no event webhook verification key is configured", unconfigured=True)
     return _verify_signature(ctx, account, request, account.event_public_keys)
 
 
@@ -39,7 +39,7 @@ def _verify_mail(ctx: WebhookContext, account: SendGridAccount, request: Webhook
     """Inbound mail proves itself by either: signing came late, and a parse setting moves from one to the other."""
     secret = account.inbound_secret.get_secret_value() if account.inbound_secret else ""
     if not secret and not account.parse_public_keys:
-        return Rejected("neither a parse verification key nor an inbound secret is configured")
+        return Rejected("neither a parse verification key nor an inbound secret is configured", unconfigured=True)
     if secret and (_key_matches(request, secret) or _password_matches(request, secret)):
         return Verified()
     if account.parse_public_keys:

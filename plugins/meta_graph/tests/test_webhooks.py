@@ -61,7 +61,7 @@ def test_every_live_secret_counts_during_a_rotation() -> None:
 @pytest.mark.parametrize("secrets", [[], [""], ["", ""]])
 def test_without_a_secret_everything_is_rejected(secrets: list[str]) -> None:
     request = posted(b"{}", "sha256=" + hmac_sign("", b"{}"))
-    assert verify(context(app_secrets=secrets), request) == Rejected("no app secret is configured")
+    assert verify(context(app_secrets=secrets), request) == Rejected("no app secret is configured", unconfigured=True)
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,11 @@ def verify(ctx: WebhookContext, request: WebhookRequest) -> WebhookVerdict:
     """
     app = ctx.provider_app
     if not isinstance(app, MetaAppSettings):
-        return Rejected("no Meta app is configured")
+        return Rejected("no Meta app is configured", unconfigured=True)
     if request.method == "GET":
         return _shaken(request, app.verify_token)
+    if request.method == "POST" and not any(secret.get_secret_value() for secret in app.app_secrets):
+        return Rejected("no app secret is configured", unconfigured=True)
     reason = _fault(app, request)
     return Rejected(reason) if reason else Verified()
 
@@ -48,7 +50,7 @@ def _shaken(request: WebhookRequest, verify_token: SecretStr | None) -> WebhookV
     """
     expected = verify_token.get_secret_value() if verify_token else ""
     if not expected:
-        return Rejected("no verify token is configured")
+        return Rejected("no verify token is configured", unconfigured=True)
     if request.parameter("hub.mode") != "subscribe":
         return Rejected("not a subscription handshake")
     if not same(request.parameter("hub.verify_token") or "", expected):
@@ -60,8 +62,6 @@ def _shaken(request: WebhookRequest, verify_token: SecretStr | None) -> WebhookV
 def _fault(app: MetaAppSettings, request: WebhookRequest) -> str | None:
     if request.method != "POST":
         return "neither GET nor POST"
-    if not any(secret.get_secret_value() for secret in app.app_secrets):
-        return "no app secret is configured"
     given = request.header(SIGNATURE_HEADER)
     if not given or not given.startswith(_SCHEME):
         return "no sha256 signature"
