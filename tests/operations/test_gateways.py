@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 import pytest
 from fake_channel import FakeChannel
-from sqlalchemy import text
+from sqlalchemy import Connection, text
+from sqlalchemy.util import await_only
 from waypost.operations import OperationError, Operator, call
 from waypost.operations.errors import (
     ConflictError,
@@ -20,7 +22,7 @@ from waypost.operations.errors import (
     PluginUnavailableError,
 )
 from waypost.plugin import AccountHealth, OutcomeUnknown, SecretStr, Settings, Transient, WebhookConnection
-from waypost.store import rates
+from waypost.store import gateways, rates
 from waypost.store.database import Database
 
 Do = Callable[..., Awaitable[Any]]
@@ -286,3 +288,25 @@ async def test_channels_are_listed_with_their_reasons(do: Do) -> None:
         "fake_mail": ("loaded", "EMAIL", ""),
         "off": ("disabled", None, "it is not enabled"),
     }
+
+
+async def test_a_pause_beside_an_update_is_not_lost(
+    do: Do, database: Database, gateway: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator changes a number while the gateway is being paused because its account is blocked."""
+    if not database.url.startswith("postgresql"):
+        pytest.skip("SQLite has one writer at a time")
+    really = gateways.save
+    pausing: list[asyncio.Task[bool]] = []
+
+    def save(conn: Connection, row: gateways.Gateway) -> None:
+        pause = database.write(lambda conn: gateways.set_status(conn, row.id, "paused", "account blocked"))
+        pausing.append(asyncio.ensure_future(pause))
+        await_only(asyncio.wait(pausing, timeout=0.3))
+        really(conn, row)
+
+    monkeypatch.setattr(gateways, "save", save)
+    await do("gateways.update", gateway="one", concurrency=5)
+    await pausing[0]
+    found = await do("gateways.show", gateway="one")
+    assert (found["status"], found["concurrency"]) == ("paused", 5)

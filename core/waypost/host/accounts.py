@@ -21,6 +21,8 @@ from waypost.vault import Vault, VaultError
 
 #: How many opened accounts are kept; the least recently used is closed first.
 MAX_OPEN = 500
+#: How long after its last send must have ended a client is closed that is not used any more, in seconds.
+GRACE = 60.0
 
 
 class CredentialsUnusableError(Exception):
@@ -31,7 +33,7 @@ class CredentialsUnusableError(Exception):
         super().__init__(f"gateway {gateway}: {problem}")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class OpenAccount:
     """A gateway with its settings; `client` is what its plugin's `open_account` returned, once it was asked."""
 
@@ -63,7 +65,8 @@ class Accounts:
         self._public_url = public_url
         self._open: dict[str, OpenAccount] = {}
         #: Accounts that were replaced or forgotten: a send under way may still use their client.
-        self._retired: list[OpenAccount] = []
+        self._retired: dict[OpenAccount, asyncio.TimerHandle] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     def plugin(self, gateway: Gateway) -> ChannelPlugin | None:
         """The gateway's plugin, if this node has it loaded and has not disabled it."""
@@ -84,6 +87,8 @@ class Accounts:
                  provider_app.secrets if provider_app else "")  # fmt: skip
         known = self._open.get(gateway.id)
         if known is not None and known.stamp == stamp:
+            if len(self._open) > MAX_OPEN // 2:  # soon somebody has to go: those who are used come last
+                self._open[gateway.id] = self._open.pop(gateway.id)
             return known
         account = self._settings(
             gateway.name, plugin.info.account_settings, gateway.settings, gateway.secrets, f"gateway/{gateway.id}"
@@ -176,19 +181,33 @@ class Accounts:
 
     async def close(self) -> None:
         """Close every client a plugin opened; one that cannot be closed is logged."""
-        for opened in (*self._retired, *self._open.values()):
-            if opened.client is None or opened.plugin.halted:
-                continue
-            try:
-                await opened.plugin.close_account(opened.client)
-            except (ChannelError, PluginFaultError) as error:
-                _LOG.error("account.not_closed", gateway=opened.gateway.id, problem=str(error))
+        for timer in self._retired.values():
+            timer.cancel()
+        retired = list(self._retired)
         self._retired.clear()
+        await asyncio.gather(*self._closing, *map(_closed, (*retired, *self._open.values())))
         self._open.clear()
 
     def _retire(self, opened: OpenAccount) -> None:
+        """Close an account's client once nobody can be using it any more."""
         if "open_account" in opened.plugin.hooks:
-            self._retired.append(opened)
+            patience = opened.plugin.info.send_timeout + GRACE
+            self._retired[opened] = asyncio.get_running_loop().call_later(patience, self._close_retired, opened)
+
+    def _close_retired(self, opened: OpenAccount) -> None:
+        if self._retired.pop(opened, None) is not None:
+            task = asyncio.get_running_loop().create_task(_closed(opened))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+
+async def _closed(opened: OpenAccount) -> None:
+    if opened.client is None or opened.plugin.halted:
+        return
+    try:
+        await opened.plugin.close_account(opened.client)
+    except (ChannelError, PluginFaultError) as error:
+        _LOG.error("account.not_closed", gateway=opened.gateway.id, problem=str(error))
 
 
 _LOG = logger()

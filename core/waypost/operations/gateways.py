@@ -170,7 +170,7 @@ async def update(
     warnings: list[str] = []
 
     def work(conn: Connection) -> dict[str, Any]:
-        before = row = references.gateway(conn, gateway)
+        before = row = references.gateway(conn, gateway, locked=True)
         loaded = operator.plugin(row.plugin) if settings is not None or provider_app else None
         if name is not None and name != row.name:
             if gateways.by_reference(conn, words.name(name)) is not None:

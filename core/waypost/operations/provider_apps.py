@@ -78,7 +78,7 @@ async def update(operator: Operator, *, provider_app: str, settings: dict[str, A
     warnings: list[str] = []
 
     def work(conn: Connection) -> ProviderApp:
-        row = references.provider_app(conn, before.id)
+        row = references.provider_app(conn, before.id, locked=True)
         given = credentials.merge(
             credentials.unseal(operator.vault, row.settings, row.secrets, place(row.id)), settings
         )

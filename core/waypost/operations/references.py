@@ -40,17 +40,17 @@ def key(conn: Connection, reference: str) -> ApiKey:
     return found[0]
 
 
-def gateway(conn: Connection, reference: str) -> Gateway:
-    """The gateway of this name or id. Raises `NotFoundError`."""
-    found = gateways.by_reference(conn, reference)
+def gateway(conn: Connection, reference: str, *, locked: bool = False) -> Gateway:
+    """The gateway of this name or id, `locked` where it is about to be changed. Raises `NotFoundError`."""
+    found = gateways.by_reference(conn, reference, locked=locked)
     if found is None:
         raise NotFoundError("gateway", reference, "gateways")
     return found
 
 
-def provider_app(conn: Connection, reference: str) -> ProviderApp:
-    """The provider app of this name or id. Raises `NotFoundError`."""
-    found = [row for row in gateways.provider_apps(conn) if reference in (row.id, row.name)]
+def provider_app(conn: Connection, reference: str, *, locked: bool = False) -> ProviderApp:
+    """The provider app of this name or id, `locked` where it is about to be changed. Raises `NotFoundError`."""
+    found = [row for row in gateways.provider_apps(conn, locked=locked) if reference in (row.id, row.name)]
     if not found:
         raise NotFoundError("provider app", reference, "provider-apps")
     return min(found, key=lambda row: row.id != reference)

@@ -86,9 +86,10 @@ def save(conn: Connection, row: Gateway) -> None:
     conn.execute(update(gateway).where(gateway.c.id == row.id).values(values))
 
 
-def by_reference(conn: Connection, reference: str) -> Gateway | None:
-    """Find one by id or by name."""
-    rows = conn.execute(select(*_GATEWAY).where((gateway.c.id == reference) | (gateway.c.name == reference))).all()
+def by_reference(conn: Connection, reference: str, *, locked: bool = False) -> Gateway | None:
+    """Find one by id or by name; `locked` lets nobody else change it before this transaction ends."""
+    query = select(*_GATEWAY).where((gateway.c.id == reference) | (gateway.c.name == reference))
+    rows = conn.execute(query.with_for_update() if locked else query).all()
     found = sorted((_gateway(row._mapping) for row in rows), key=lambda row: row.id != reference)
     return found[0] if found else None
 
@@ -163,9 +164,10 @@ def save_provider_app(conn: Connection, row: ProviderApp) -> None:
     )
 
 
-def provider_apps(conn: Connection) -> list[ProviderApp]:
-    """Every provider app, oldest first."""
-    rows = conn.execute(select(provider_app).order_by(provider_app.c.id))
+def provider_apps(conn: Connection, *, locked: bool = False) -> list[ProviderApp]:
+    """Every provider app, oldest first; `locked` lets nobody else change them before this transaction ends."""
+    query = select(provider_app).order_by(provider_app.c.id)
+    rows = conn.execute(query.with_for_update() if locked else query)
     return [ProviderApp(**dict(row._mapping)) for row in rows]
 
 
