@@ -40,15 +40,20 @@ def tracebacks(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMappi
     """Show an exception as types and places: its message and its local variables may hold content or secrets."""
     given = event.pop("exc_info", None)
     error = sys.exc_info()[1] if given is True else given[1] if isinstance(given, tuple) else given
+    if isinstance(error, BaseException):
+        event["exception"] = described(error)
+    return event
+
+
+def described(error: BaseException | None) -> list[dict[str, Any]]:
+    """An exception and what it came from, as types and places."""
     chain: list[dict[str, Any]] = []
     while isinstance(error, BaseException) and len(chain) < LONGEST_CHAIN:
         frames = traceback.extract_tb(error.__traceback__)
         places = [f"{PurePath(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
         chain.append({"type": type(error).__qualname__, "at": places})
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if chain:
-        event["exception"] = chain
-    return event
+    return chain
 
 
 class Libraries(logging.Handler):

@@ -187,8 +187,14 @@ class Desk:
             self._loop.call_soon(self._loop.call_soon, self._take_in)
 
     def _prepare(self, arrived: Sequence[_Arrival]) -> None:
-        directory = self._directory()
-        windowed = self._windowed(directory)
+        try:
+            directory = self._directory()
+            windowed = self._windowed(directory)
+        except Exception as error:  # noqa: BLE001 - whoever has arrived must hear of it
+            for arrival in arrived:
+                if not arrival.verdict.done():
+                    arrival.verdict.set_exception(error)
+            return
         for arrival in arrived:
             if arrival.verdict.done():
                 continue  # whoever asked has gone; to answer would fail, and take those behind it along

@@ -19,6 +19,7 @@ from waypost.host.accounts import Accounts
 from waypost.host.dispatch import PluginFaultError
 from waypost.ids import new_id
 from waypost.lifecycle.settlement import PricedLine
+from waypost.log import described, logger
 from waypost.plugin.content import Content, Text
 from waypost.plugin.errors import InvalidRecipient, Permanent
 from waypost.plugin.types import Address, Context, OutboundMessage
@@ -39,6 +40,8 @@ from waypost.store.steps import Choice, NewStep, dump_choices
 History = Mapping[tuple[str, str], int]
 #: The names of fields that may be told back; any other is the partner's own text.
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+
+_LOG = logger()
 
 
 #: How long the context of one pricing may serve the next, in microseconds.
@@ -140,7 +143,7 @@ class Intake:
         except InvalidRecipient as error:
             raise ValidationFailed(f"to: {error.detail}") from error
         except PluginFaultError as error:
-            raise Unavailable("The channel is out of order; try again later.") from error
+            raise _out_of_order(error) from error
         destination = destination_of(address)
         ways = routed.to(destination)
         content = _content(ways, fields)
@@ -179,8 +182,8 @@ class Intake:
             quote = way.opened.plugin.price(ctx, message)
         except Permanent as error:
             return ValidationFailed(f"{error.code}: {error.detail}")
-        except PluginFaultError:
-            return Unavailable("The channel is out of order; try again later.")
+        except PluginFaultError as error:
+            return _out_of_order(error)
         priced = tariff.price(quote)
         if isinstance(priced, str):
             return ChannelConfigNotFound(
@@ -263,3 +266,15 @@ def _dump(content: Content) -> str:
     if type(content) is Text:  # nearly every message, and all its fields are plain values
         return orjson.dumps(content.__dict__).decode()
     return content.model_dump_json(exclude_defaults=False, exclude_none=True)
+
+
+def _out_of_order(error: PluginFaultError) -> Unavailable:
+    """What a partner is told of a plugin's fault; its author finds what and where in the log."""
+    _LOG.error(
+        "plugin.failed",
+        plugin=error.plugin,
+        hook=error.hook,
+        problem=error.problem,
+        exception=described(error.__cause__),
+    )
+    return Unavailable("The channel is out of order; try again later.")

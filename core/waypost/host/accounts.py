@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from waypost.clock import Clock, to_datetime
 from waypost.host.dispatch import ChannelPlugin, PluginFaultError
-from waypost.log import logger
+from waypost.log import described, logger
 from waypost.plugin.errors import ChannelError
 from waypost.plugin.settings import Settings, UnresolvedReferenceError, resolve_references
 from waypost.plugin.types import Context, Micros, WebhookContext
@@ -123,6 +123,9 @@ class Accounts:
             raise CredentialsUnusableError(name, f"these settings are missing or wrong: {fields}") from None
         except (UnresolvedReferenceError, VaultError) as error:
             raise CredentialsUnusableError(name, str(error)) from error
+        except Exception as error:
+            _LOG.error("plugin.settings_failed", model=model.__name__, exception=described(error))
+            raise CredentialsUnusableError(name, f"{model.__name__} raised {type(error).__name__}") from error
 
     def context(
         self,

@@ -14,7 +14,9 @@ from typing import Any, TypeVar, cast
 
 import pluggy
 
+from waypost.host.answers import event_fault, quote_fault, result_fault
 from waypost.host.deadlines import PASSING, PASSING_ASYNC, CanceledItselfError, Deadlines, OverdueError
+from waypost.log import described, logger
 from waypost.plugin.errors import ChannelError, InvalidRecipient, NotSent, OutcomeUnknown, Permanent
 from waypost.plugin.events import ChannelEvent
 from waypost.plugin.simulator import Simulator
@@ -38,6 +40,8 @@ from waypost.plugin.types import (
 )
 
 T = TypeVar("T")
+
+_LOG = logger()
 
 #: How long the I/O hooks other than `send` may take, in seconds.
 HOOK_DEADLINE = 20.0
@@ -93,7 +97,10 @@ class ChannelPlugin:
 
     def price(self, ctx: Context, message: OutboundMessage) -> Quote:
         """Meter a message. Raises `Permanent` where the plugin refuses, `PluginFaultError` where it is broken."""
-        return self._pure("price", Quote, Permanent, ctx=ctx, message=message)
+        quote = self._pure("price", Quote, Permanent, ctx=ctx, message=message)
+        if (fault := quote_fault(quote)) is not None:
+            raise PluginFaultError(self.id, "price", fault)
+        return quote
 
     def parse_address(self, value: str) -> Address:
         """A partner's `to` in normal form; as the plugin's preferred kind where it has no hook for it."""
@@ -113,8 +120,8 @@ class ChannelPlugin:
         except BaseException as error:
             raise PluginFaultError(self.id, "parse_event", f"raised {type(error).__name__}") from error
         for item in events:
-            if not isinstance(item, ChannelEvent):
-                raise PluginFaultError(self.id, "parse_event", f"returned a {type(item).__name__}")
+            if (fault := event_fault(item)) is not None:
+                raise PluginFaultError(self.id, "parse_event", fault)
         return events
 
     def recognize(self, request: WebhookRequest) -> Recognition | None:
@@ -147,18 +154,21 @@ class ChannelPlugin:
         except OverdueError as error:
             raise OutcomeUnknown(f"The provider did not answer within {self.info.send_timeout:g} s.") from error
         except CanceledItselfError as error:
-            raise OutcomeUnknown("The channel plugin canceled itself.", provider_code="plugin_fault") from error
+            raise self._failed("canceled itself") from error
         except PASSING_ASYNC:
             raise
         except BaseException as error:
-            raise OutcomeUnknown(
-                f"The channel plugin failed ({type(error).__name__}).", provider_code="plugin_fault"
-            ) from error
+            raise self._failed(f"failed ({type(error).__name__})", error) from error
         if not isinstance(result, SendResult):
-            raise OutcomeUnknown(
-                f"The channel plugin answered with a {type(result).__name__}.", provider_code="plugin_fault"
-            )
+            raise self._failed(f"answered with a {type(result).__name__}")
+        if (fault := result_fault(result)) is not None:
+            raise self._failed(fault)
         return result
+
+    def _failed(self, problem: str, error: BaseException | None = None) -> OutcomeUnknown:
+        """A send of which nobody knows what became, by the plugin's fault; its author finds the place in the log."""
+        _LOG.error("plugin.send_failed", plugin=self.id, problem=problem, exception=described(error))
+        return OutcomeUnknown(f"The channel plugin {problem}.", provider_code="plugin_fault")
 
     async def _provider_send(self, call: SendCall) -> SendResult:
         return cast("SendResult", await self._call["send"](ctx=call.ctx, message=call.message))

@@ -16,9 +16,8 @@ from typing import Any, Literal
 
 import pluggy
 
+from waypost.host import declaration
 from waypost.host.dispatch import ChannelPlugin
-from waypost.plugin.content import Content
-from waypost.plugin.settings import Settings
 from waypost.plugin.spec import API_VERSION, CHANNELS_GROUP, REQUIRED_HOOKS, WEBHOOK_HOOKS, ChannelSpec
 from waypost.plugin.types import ChannelInfo
 
@@ -155,7 +154,8 @@ def inspect_plugin(name: str, implementation: object) -> ChannelPlugin:
     if not isinstance(info, ChannelInfo):
         raise PluginRefusedError(f"{name}: channel_info must return a ChannelInfo, not {type(info).__name__}")
     _check_api(name, info)
-    _check_types(name, info)
+    for fault in declaration.faults(info):
+        raise PluginRefusedError(f"{name}: channel_info().{fault}")
     if info.receives == "webhook" and (missing := WEBHOOK_HOOKS - hooks):
         raise PluginRefusedError(
             f"{name} receives webhooks and lacks {', '.join(sorted(missing))}; implement it or set receives='none'"
@@ -208,25 +208,6 @@ def _check_api(name: str, info: ChannelInfo) -> None:
         )
     if minor > API_VERSION[1]:
         raise _IncompatibleError(f"it needs plugin API {info.api} and this is {ours}; install a newer Waypost")
-
-
-def _check_types(name: str, info: ChannelInfo) -> None:
-    """Hold the models to what they are used as."""
-    for scope in ("account_settings", "provider_app_settings"):
-        if not _derives(getattr(info, scope), Settings):
-            raise PluginRefusedError(f"{name}: channel_info().{scope} must be a subclass of waypost.plugin.Settings")
-    for model in info.content_models:
-        if not _derives(model, Content):
-            raise PluginRefusedError(f"{name}: channel_info().content_models must be subclasses of Content")
-        kind = model.model_fields["kind"].default
-        if not isinstance(kind, str) or "." not in kind:
-            raise PluginRefusedError(
-                f'{name}: the kind of {model.__name__} must be its own, by default: kind: Literal["vendor.kind"] = …'
-            )
-
-
-def _derives(given: object, wanted: type) -> bool:
-    return isinstance(given, type) and issubclass(given, wanted)
 
 
 def _distribution(entry_point: metadata.EntryPoint) -> tuple[str, str]:

@@ -50,6 +50,10 @@ def check(model: type[Settings], given: Mapping[str, Any]) -> Checked:
                 continue
             raise InvalidArgumentError("settings." + ".".join(map(str, where)) if where else "settings",
                                        problem["msg"]) from None  # fmt: skip
+    except Exception as error:
+        raise InvalidArgumentError(
+            "settings", f"the plugin's {model.__name__} raised {type(error).__name__}"
+        ) from error
     unknown = sorted(given.keys() - model.model_fields.keys())
     if unknown:
         raise InvalidArgumentError(f"settings.{unknown[0]}", f"known are: {', '.join(model.model_fields)}")

@@ -22,11 +22,21 @@ A `detail` is shown to partners and operators: it never holds an address, messag
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 RateScope = Literal["account", "sender", "recipient"]
+
+
+def _text(given: object) -> Any:
+    """What providers and plugins say, as a text that can be stored; what is no text is left out."""
+    if given is None or (isinstance(given, str) and given.isascii() and "\0" not in given):
+        return given
+    if isinstance(given, int):
+        return str(given)
+    return given.replace("\0", "").encode("utf-8", "replace").decode() if isinstance(given, str) else None
 
 
 class ChannelError(Exception):
@@ -41,9 +51,9 @@ class ChannelError(Exception):
         provider_code: str | None = None,
         http_status: int | None = None,
     ) -> None:
-        self.detail = detail or (type(self).__doc__ or "").strip().splitlines()[0]
-        self.provider_code = provider_code
-        self.http_status = http_status
+        self.detail = _text(detail) or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.provider_code = _text(provider_code)
+        self.http_status = http_status if type(http_status) is int else None
         super().__init__(self.detail)
 
 
@@ -125,7 +135,8 @@ class RateLimited(Transient):
         http_status: int | None = None,
     ) -> None:
         super().__init__(detail, provider_code=provider_code, http_status=http_status)
-        self.retry_after = retry_after
+        is_number = isinstance(retry_after, int | float) and math.isfinite(retry_after)
+        self.retry_after = float(retry_after) if is_number and retry_after is not None else None
         self.scope: RateScope = scope
 
 

@@ -1,0 +1,70 @@
+"""What plugins answer, held to what they promise: money, ids and moments are checked before anybody relies on them.
+
+A wrong type here would not fail at once, but later, where it is stored, and for others too.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from waypost.plugin.events import ChannelEvent, DeliveryUpdate
+from waypost.plugin.types import Quote, QuoteLine, SendResult
+
+#: More units than any message has, and few enough that their price fits.
+MOST_UNITS = 1_000_000
+_CHARGED_ON = frozenset({"sent", "delivered"})
+_SENT_AS = frozenset({"accepted", "sent"})
+
+
+def quote_fault(quote: Quote) -> str | None:
+    """What is wrong with a quote, if anything."""
+    lines: Any = quote.lines
+    if type(lines) is not tuple:
+        return "quoted lines that are no tuple"
+    for line in lines:
+        if not isinstance(line, QuoteLine) or type(line.sku) is not str:
+            return "quoted what is no QuoteLine of a sku"
+        if type(line.quantity) is not int or not 0 <= line.quantity <= MOST_UNITS:
+            return f"quoted a quantity that is no whole number from 0 to {MOST_UNITS}"
+        if line.charge_on not in _CHARGED_ON:
+            return "quoted a line that is charged neither on sent nor on delivered"
+    if quote.destination is not None and type(quote.destination) is not str:
+        return "quoted a destination that is no text"
+    return None
+
+
+def result_fault(result: SendResult) -> str | None:
+    """What is wrong with the result of a send, if anything."""
+    if type(result.provider_ids) is not tuple:
+        return "answered with provider_ids that are no tuple"
+    if not all(_is_storable(provider_id) for provider_id in result.provider_ids):
+        return "answered with a provider id that is no text which can be stored"
+    return None if result.status in _SENT_AS else "answered with a status that is neither accepted nor sent"
+
+
+def event_fault(event: object) -> str | None:
+    """What is wrong with an event, if anything."""
+    if not isinstance(event, ChannelEvent):
+        return f"gave a {type(event).__name__} as an event"
+    if type(event.event_id) is not str or not event.event_id:
+        return f"gave a {type(event).__name__} whose event_id is no text"
+    if event.occurred_at is not None and not _is_aware(event.occurred_at):
+        return f"gave a {type(event).__name__} whose occurred_at is no datetime with a time zone"
+    if isinstance(event, DeliveryUpdate) and event.watermark is not None and not _is_aware(event.watermark):
+        return "gave a DeliveryUpdate whose watermark is no datetime with a time zone"
+    return None
+
+
+def _is_aware(moment: object) -> bool:
+    return isinstance(moment, datetime) and moment.tzinfo is not None
+
+
+def _is_storable(text: Any) -> bool:
+    if type(text) is not str or not text or "\0" in text:
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
