@@ -6,8 +6,17 @@ import pytest
 from fake_channel import FakeChannel
 from waypost.admission.candidate import Admitted
 from waypost.clock import HOUR, MINUTE, SECOND
-from waypost.plugin import LookupResult, OutcomeUnknown, Permanent, SendResult, Transient
-from waypost.progress.queue import MOST_SENDS
+from waypost.outbox.retry import TRIES
+from waypost.plugin import (
+    Context,
+    LookupResult,
+    OutboundMessage,
+    OutcomeUnknown,
+    Permanent,
+    SendResult,
+    Transient,
+)
+from waypost.progress.queue import FIRST_LOOKUP, MOST_SENDS
 from world import PRICE, TO, OpenWorld, World
 
 
@@ -24,7 +33,12 @@ async def world(open_world: OpenWorld, channel: FakeChannel) -> World:
 async def unknown(world: World) -> Admitted:
     partner = await world.partner(credit_micros=PRICE)
     await world.start()
-    return await world.accept(partner)
+    admitted = await world.accept(partner)
+    await world.state(admitted, "unknown")
+    await world.rest()
+    assert world.channel.looked_up == [], "the provider's records are not asked before they can know"
+    world.clock.advance(FIRST_LOOKUP)
+    return admitted
 
 
 async def asked(world: World, times: int) -> None:
@@ -55,6 +69,9 @@ async def test_what_is_found_is_believed(world: World, channel: FakeChannel, sai
 async def test_what_is_not_found_is_sent_again(world: World, channel: FakeChannel) -> None:
     channel.lookup_answers.append(LookupResult(found=False))
     admitted = await unknown(world)
+    await world.state(admitted, "queued")
+    assert len(channel.sent) == 1, "it is a failure like another, and waited for"
+    world.clock.advance(10 * SECOND)
     message = await world.status(admitted, "SENT")
     assert len(channel.sent) == 2
     assert not message.possible_duplicate
@@ -99,6 +116,8 @@ async def test_a_lookup_that_contradicts_a_receipt_is_flagged(world: World, chan
     partner_gateway = (await world.step(admitted.message.id)).gateway_id
     channel.lookup_answers.append(LookupResult(found=False))
     world.clock.advance(5 * SECOND)
+    await world.state(admitted, "queued")
+    world.clock.advance(10 * SECOND)
     message = await world.status(admitted, "SENT")
     request = channel.tells(DeliveryUpdate(event_id="e", status="delivered", correlation=f"{admitted.message.id}.1.1"))
     await world.node.inbox.receive(request, plugin="fake", gateway=partner_gateway)
@@ -126,3 +145,30 @@ async def test_each_attempt_that_may_have_been_sent_is_looked_up_once(world: Wor
     asked = [attempt.correlation.rsplit(".", 1)[1] for attempt in channel.looked_up]
     assert asked == ["3", "3", "3", "2", "2"]
     assert len(channel.sent) == MOST_SENDS
+
+
+async def test_what_is_never_found_moves_on_to_the_next_gateway(open_world: OpenWorld) -> None:
+    """A provider that answers nonsense and then knows nothing of it is not asked for ever, nor at once."""
+    channel = FakeChannel(hooks=frozenset({"lookup"}))
+    world = await open_world(channel)
+    bad, good = await world.gateway(), await world.gateway()
+    for gateway in (bad, good):
+        await world.rate(gateway)
+    partner = await world.partner(bad, good)
+
+    async def send(ctx: Context, message: OutboundMessage) -> SendResult:
+        if ctx.gateway_id == bad.id:
+            raise OutcomeUnknown
+        return SendResult(provider_ids=("p",))
+
+    channel.on(TO, send)
+    channel.lookup_answers.extend([LookupResult(found=False)] * 100)
+    await world.start()
+    admitted = await world.accept(partner)
+
+    async def sent() -> bool:
+        world.clock.advance(SECOND)
+        return (await world.message(admitted.message.id)).status == "SENT"
+
+    await world.until(sent, "its being sent")
+    assert [call.ctx.gateway_id for call in channel.sent] == [bad.id] * TRIES + [good.id]

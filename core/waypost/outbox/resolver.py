@@ -10,17 +10,18 @@ from waypost.host.dispatch import PluginFaultError
 from waypost.lifecycle.evidence import Evidence, Kind, core_key
 from waypost.log import logger
 from waypost.outbox import attempt as attempts
-from waypost.plugin.errors import ChannelError
+from waypost.outbox.retry import decide
+from waypost.plugin.errors import ChannelError, Transient
 from waypost.plugin.types import LookupResult, SendAttempt
-from waypost.progress.case import Change, Report, Retry
+from waypost.progress.case import Change, Report
 from waypost.routing import Directory
 from waypost.store import events, steps
 from waypost.store.database import Database
 from waypost.store.group_commit import GroupCommit
 from waypost.store.messages import Message
-from waypost.store.steps import Step
+from waypost.store.steps import Step, load_choices
 
-#: The pauses between lookups; the last one repeats until the receipt window closes.
+#: The pauses after each lookup; the last one repeats until the receipt window closes.
 SCHEDULE = (5 * SECOND, 30 * SECOND, 90 * SECOND, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 6 * HOUR)
 
 _LOG = logger()
@@ -112,7 +113,8 @@ class Resolver:
     def _reports(self, step: Step, began: Evidence, answer: LookupResult) -> list[Report]:
         now = self._database.clock.now()
         if not answer.found:
-            retry = Retry(due_at=now, choice=step.choice, tries=step.tries)
+            # Not at once, and not for ever the same way: to that provider it is one more failure.
+            retry = decide(step, len(load_choices(step.choices)), Transient(), now)
             return [Report(_looked_up(began, "not_sent", now, None), retry)]
         found = [Report(_looked_up(began, "sent", now, None), provider_ids=answer.provider_ids)]
         if answer.status != "accepted" and answer.status != "sent":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from waypost.clock import SECOND
 from waypost.lifecycle.evidence import Evidence, Kind, core_key
 from waypost.lifecycle.status import NEGATIVE_ENDS, StepStatus, reached
 from waypost.progress.case import LEFT_OUT, NOT_NEEDED, SUPERSEDED, TOO_LATE, Case, Retry, Rules
@@ -9,6 +10,8 @@ from waypost.store.steps import Step, load_choices
 
 #: How often a step is sent in all, where its app wishes to resend after an unknown outcome.
 MOST_SENDS = 3
+#: How long after an unknown outcome a provider is asked for it first: nobody's records are quicker than its answers.
+FIRST_LOOKUP = 5 * SECOND
 
 
 def advance(case: Case, rules: Rules, now: int) -> list[Evidence]:
@@ -79,7 +82,7 @@ def _unknown(case: Case, step: Step, rules: Rules, now: int) -> None:
             return
     if step.state != "unknown":
         step.state, step.owner = "unknown", None
-        step.due_at = now
+        step.due_at = now + FIRST_LOOKUP
     step.wake_at = min(step.window_until, step.due_at)
 
 
