@@ -24,6 +24,8 @@ from waypost_server.node_lock import NodeLock, database_path, socket_path
 
 #: How long requests under way may still take once a node stops, in seconds; a send may wait for its verdict.
 DRAIN = 35.0
+#: How long what is canceled in the end may take, in seconds.
+LAST_PATIENCE = 2.0
 #: How long a starting node waits for commands that work on its database, in seconds.
 PATIENCE = 5.0
 
@@ -40,7 +42,28 @@ def run(config: Config, role: Role, announce: Callable[[str], None], *, memory_l
     Raises `ServeError`, also where the memory limit was used up.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_until_signal(config, role, announce, memory_limit))
+        try:
+            runner.run(_until_signal(config, role, announce, memory_limit))
+        finally:
+            let_go(runner.get_loop())
+
+
+def let_go(loop: asyncio.AbstractEventLoop, patience: float = LAST_PATIENCE) -> int:
+    """Cancel what still runs, and forget what will not end: a plugin's task must not keep a node from stopping.
+
+    Returns how many tasks were left to themselves.
+    """
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        loop.run_until_complete(asyncio.wait(left, timeout=patience))
+    stubborn = [task for task in left if not task.done()]
+    for task in stubborn:
+        asyncio._unregister_task(task)  # documented for those who extend asyncio; else the loop waits for it for ever
+    if stubborn:
+        _LOG.error("node.tasks_left", tasks=len(stubborn))
+    return len(stubborn)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

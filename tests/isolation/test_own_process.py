@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from held_clock import HeldClock
 from waypost.store.postgres import PostgresDatabase
 from waypost.vault import Vault, new_key
 from waypost_server import memory
+from waypost_server.serve import let_go
 from world import World
 
 #: Eats memory from the moment that a file is there.
@@ -116,3 +118,32 @@ def test_what_a_process_uses_is_known() -> None:
     held = bytearray(50 * memory.MEGABYTE)
     assert memory.used() - before >= 40 * memory.MEGABYTE
     assert len(held)
+
+
+def test_a_task_that_will_not_end_does_not_keep_a_node_from_stopping() -> None:
+    ended: list[str] = []
+
+    async def stubborn() -> None:
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                ended.append("never")
+
+    async def tidy() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("tidy")
+
+    async def work() -> list[asyncio.Task[None]]:
+        tasks = [asyncio.create_task(stubborn()), asyncio.create_task(tidy())]
+        await asyncio.sleep(0)
+        return tasks
+
+    with asyncio.Runner() as runner:
+        tasks = runner.run(work())
+        assert let_go(runner.get_loop(), 0.05) == 1
+        assert sorted(ended) == ["never", "tidy"]
+        tasks[0].get_coro().close()  # type: ignore[union-attr]
+        tasks[0]._log_destroy_pending = False  # type: ignore[attr-defined]

@@ -234,6 +234,13 @@ async def test_a_rate_is_added_once(do: Do, gateway: dict[str, Any]) -> None:
         await do("rates.add", **fields, prefix="44", cost="1")
 
 
+async def test_an_import_may_be_for_later(do: Do, gateway: dict[str, Any]) -> None:
+    later = "sku,prefix,price,valid_from\nunit,66,0.03,\nunit,67,0.04,2027-03-01T00:00:00Z\n"
+    await do("rates.import", gateway="one", csv_text=later, currency="SGD", valid_from="2027-02-01T00:00:00Z")
+    starts = {row["prefix"]: row["valid_from"][:10] for row in await do("rates.list")}
+    assert (starts["66"], starts["67"]) == ("2027-02-01", "2027-03-01")
+
+
 async def test_a_rate_card_is_imported_whole_or_not_at_all(do: Do, gateway: dict[str, Any]) -> None:
     good = "sku,prefix,price,cost,cost_currency\nunit,,0.01,,\nunit,65,0.02,0.01,USD\n"
     assert (await do("rates.import", gateway="one", csv_text=good, currency="SGD"))["imported"] == 2

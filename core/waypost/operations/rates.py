@@ -84,11 +84,13 @@ async def list_all(operator: Operator, *, gateway: str | None = None) -> list[di
 
 
 @operation("rates.import")
-async def import_csv(operator: Operator, *, gateway: str, csv_text: str, currency: str | None = None) -> dict[str, Any]:
+async def import_csv(
+    operator: Operator, *, gateway: str, csv_text: str, currency: str | None = None, valid_from: str | None = None
+) -> dict[str, Any]:
     """Import a rate card from CSV with the columns sku and price, and maybe currency, prefix, cost, cost_currency
-    and valid_from; all of it or nothing.
+    and valid_from; all of it or nothing. `currency` and `valid_from` are for lines that name none.
     """
-    drafts = _parse(csv_text, currency, operator.now())
+    drafts = _parse(csv_text, currency, valid_from, operator.now())
 
     def work(conn: Connection) -> dict[str, Any]:
         owner = references.gateway(conn, gateway)
@@ -109,7 +111,7 @@ async def import_csv(operator: Operator, *, gateway: str, csv_text: str, currenc
     return await operator.change(work)
 
 
-def _parse(csv_text: str, currency: str | None, now: int) -> list[tuple[int, Rate]]:
+def _parse(csv_text: str, currency: str | None, valid_from: str | None, now: int) -> list[tuple[int, Rate]]:
     reader = csv.DictReader(io.StringIO(csv_text.removeprefix("\ufeff")), strict=True)
     names = [name.strip() for name in reader.fieldnames or ()]
     header = set(names)
@@ -129,6 +131,7 @@ def _parse(csv_text: str, currency: str | None, now: int) -> list[tuple[int, Rat
                 raise OperationError(f"Line {reader.line_num}: it has another number of fields than the first line.")
             fields = {name.strip(): (value or "").strip() or None for name, value in record.items()}
             fields["currency"] = fields.get("currency") or currency
+            fields["valid_from"] = fields.get("valid_from") or valid_from
             try:
                 found.append((reader.line_num, _rate(fields, now)))
             except InvalidArgumentError as error:

@@ -24,6 +24,8 @@ from waypost.store.steps import Choice, Step, load_choices
 
 #: Longer provider ids are shortened in sentences; `attempts` has them whole.
 LONGEST_ID = 40
+#: A provider's word for what happened is shown where it is one.
+_WORD = re.compile(r"[\w.-]{1,40}", re.ASCII)
 
 #: What an attempt came to, when several things are known of it: the first of these that is.
 _OUTCOMES = ("read", "delivered", "undelivered", "failed", "sent", "not_sent", "unknown", "sending")
@@ -93,6 +95,7 @@ def explain(known: Known) -> dict[str, Any]:
                 "at": words.shown_moment(row["at"]),
                 "occurred_at": words.shown_moment(row["occurred_at"]),
                 "kind": row["kind"],
+                "what": _what(row),
                 "gateway": _name(known, row["gateway_id"]),
             }
             for row in known.channel_events
@@ -187,7 +190,7 @@ def _timeline(known: Known) -> list[dict[str, Any]]:
         text = sentence.format(amount=f"{format_amount(entry.amount)} {currency}")
         lines.append((entry.at, 0 if entry.kind == "hold" else 2, number, {"step": entry.step_no, "text": text}))
     lines.extend(
-        (row["at"], 1, number, {"step": None, "text": f"{_spoken(row['kind'])} from {_name(known, row['gateway_id'])}"})
+        (row["at"], 1, number, {"step": None, "text": f"{_told(row)} from {_name(known, row['gateway_id'])}"})
         for number, row in enumerate(known.channel_events)
     )
     return [{"at": words.shown_moment(at), **line} for at, _, _, line in sorted(lines, key=lambda line: line[:3])]
@@ -213,6 +216,23 @@ def _provider_ids(known: Known, step_no: int, attempt: int) -> list[str]:
     for _, value in orjson.loads(known.message.addresses):
         found = [provider_id.replace(value, masked(value)) for provider_id in found]
     return found
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    """What else a provider told: `engagement (open)`, `price update`."""
+    what = _what(row)
+    return f"{_spoken(row['kind'])} ({what})" if what else _spoken(row["kind"])
+
+
+def _what(row: Mapping[str, Any]) -> str | None:
+    """What somebody did with a message, in the provider's word or in ours."""
+    if row["kind"] != "Engagement":
+        return None
+    told = orjson.loads(row["data"])
+    word = (told.get("detail") or {}).get("event") or told.get("action")
+    if not isinstance(word, str) or not _WORD.fullmatch(word):
+        return None
+    return f"{word} of a copy" if told["detail"].get("copy") is True else word
 
 
 def _spoken(kind: str) -> str:

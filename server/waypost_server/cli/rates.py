@@ -75,6 +75,9 @@ def import_csv(
     ],
     gateway: Gateway,
     currency: Annotated[str | None, typer.Option(help="For lines that name none.")] = None,
+    valid_from: Annotated[
+        str | None, typer.Option(help="For lines that name none: now, a span such as 7d, or a time.")
+    ] = None,
     *,
     as_json: Json = False,
 ) -> None:
@@ -83,4 +86,5 @@ def import_csv(
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{file} cannot be read as UTF-8 text; check the path and the encoding.") from error
-    present(ask("rates.import", gateway=gateway, csv_text=text, currency=currency), lines, as_json=as_json)
+    told = ask("rates.import", gateway=gateway, csv_text=text, currency=currency, valid_from=valid_from)
+    present(told, lines, as_json=as_json)
