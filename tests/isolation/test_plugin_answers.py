@@ -144,10 +144,11 @@ async def test_an_error_with_odd_particulars_is_that_error(world: World, error: 
         DeliveryUpdate(event_id="e", status="delivered", provider_id="p-1", occurred_at=datetime(2026, 1, 1)),  # noqa: DTZ001
         DeliveryUpdate(event_id=7, status="delivered", provider_id="p-1"),  # type: ignore[arg-type]
         DeliveryUpdate(event_id="", status="delivered", provider_id="p-1"),
+        DeliveryUpdate(event_id="e", status="bounced", provider_id="p-1"),  # type: ignore[arg-type]
         DeliveryUpdate(event_id="e", status="read", recipient=Address("e164", TO), watermark=datetime(2026, 1, 1)),  # noqa: DTZ001
         DeliveryUpdate(event_id="e", status="read", provider_id="p-1", occurred_at="today"),  # type: ignore[arg-type]
     ],
-    ids=["naive", "number", "empty", "naive watermark", "text"],
+    ids=["naive", "number", "empty", "bounced", "naive watermark", "text"],
 )
 async def test_an_event_that_is_none_is_named_and_kept(world: World, heard: Any, event: DeliveryUpdate) -> None:
     partner = await world.partner()

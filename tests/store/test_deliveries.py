@@ -73,6 +73,14 @@ async def test_states(database: Database) -> None:
     assert [item.id for item in await database.read(lambda conn: deliveries.failed(conn, "fake", 9))] == ["raw_2"]
 
 
+async def test_only_so_many_bytes_are_read_at_a_time(database: Database) -> None:
+    rows = [delivery(b"x" * 1000, number) for number in (1, 2, 3)]
+    await database.write(lambda conn: deliveries.add_many(conn, rows))
+    for most, count in ((2500, 2), (3000, 3), (10, 1)):
+        found = await database.read(lambda conn: deliveries.stored_before(conn, 9, ["fake"], 9, most))  # noqa: B023
+        assert found == rows[:count]
+
+
 async def test_the_first_to_use_a_provider_id_keeps_it(database: Database) -> None:
     one, two = AttemptRef("msg_1", 1, 1), AttemptRef("msg_2", 1, 3)
     for known_as in [("gw_1", "p", one), ("gw_2", "p", two)], [("gw_1", "p", two)]:

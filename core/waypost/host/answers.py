@@ -6,14 +6,15 @@ A wrong type here would not fail at once, but later, where it is stored, and for
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 from waypost.plugin.events import ChannelEvent, DeliveryUpdate
-from waypost.plugin.types import Quote, QuoteLine, SendResult
+from waypost.plugin.types import Quote, QuoteLine, ReceiptStatus, SendResult
 
 #: More units than any message has, and few enough that their price fits.
 MOST_UNITS = 1_000_000
 _CHARGED_ON = frozenset({"sent", "delivered"})
+_RECEIPTS = get_args(ReceiptStatus)
 _SENT_AS = frozenset({"accepted", "sent"})
 
 
@@ -51,8 +52,11 @@ def event_fault(event: object) -> str | None:
         return f"gave a {type(event).__name__} whose event_id is no text"
     if event.occurred_at is not None and not _is_aware(event.occurred_at):
         return f"gave a {type(event).__name__} whose occurred_at is no datetime with a time zone"
-    if isinstance(event, DeliveryUpdate) and event.watermark is not None and not _is_aware(event.watermark):
-        return "gave a DeliveryUpdate whose watermark is no datetime with a time zone"
+    if isinstance(event, DeliveryUpdate):
+        if event.status not in _RECEIPTS:
+            return f"gave a DeliveryUpdate whose status is none of {', '.join(_RECEIPTS)}"
+        if event.watermark is not None and not _is_aware(event.watermark):
+            return "gave a DeliveryUpdate whose watermark is no datetime with a time zone"
     return None
 
 

@@ -26,7 +26,7 @@ from waypost.progress.report import report
 from waypost.routing import Directory
 from waypost.store import deliveries
 from waypost.store.database import Database, StoreUnavailableError
-from waypost.store.deliveries import Delivery
+from waypost.store.deliveries import MOST_BYTES, Delivery
 from waypost.store.events import ParkedAt
 from waypost.store.group_commit import GroupCommit
 from waypost.store.inbound import Inbound
@@ -129,6 +129,8 @@ class Inbox:
     # ---- later
 
     def _apply_later(self, delivery: Delivery) -> None:
+        if sum(len(item.request.body) for item in self._waiting) > MOST_BYTES:
+            return  # it is stored, and found there once these are done
         self._waiting.append(delivery)
         if self._applying is None or self._applying.done():
             self._applying = asyncio.get_running_loop().create_task(self._apply_waiting())

@@ -5,15 +5,19 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, select, text, update
+from sqlalchemy import Connection, func, select, text, update
 
 from waypost.plugin.types import WebhookRequest
 from waypost.store.bulk import Insertion, insert_many, update_many, write_together
 from waypost.store.driver import run_by
 from waypost.store.tables import delivery
+
+#: So many bytes of stored deliveries are held in memory at a time, about.
+MOST_BYTES = 64_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,10 +93,15 @@ def set_failed(conn: Connection, delivery_id: str, problem: str) -> None:
     update_many(conn, delivery, where=("id",), values=("state", "problem"), rows=[(delivery_id, "failed", problem)])
 
 
-def stored_before(conn: Connection, before: int, plugins: Iterable[str], limit: int) -> list[Delivery]:
-    """Deliveries for these plugins, stored before then and not applied yet: those a killed node left behind."""
-    rows = conn.execute(
-        select(delivery)
+def stored_before(
+    conn: Connection, before: int, plugins: Iterable[str], limit: int, most_bytes: int = MOST_BYTES
+) -> list[Delivery]:
+    """Deliveries for these plugins, stored before then and not applied yet: those a killed node left behind.
+
+    As many as have about `most_bytes` together, and one at least.
+    """
+    sizes = conn.execute(
+        select(delivery.c.id, func.length(delivery.c.body))
         .where(
             delivery.c.state == "stored",
             text("state <> 'applied'"),
@@ -101,7 +110,12 @@ def stored_before(conn: Connection, before: int, plugins: Iterable[str], limit: 
         )
         .order_by(delivery.c.id)
         .limit(limit)
-    )
+    ).all()
+    totals = accumulate(size for _, size in sizes)
+    ids = [row[0] for row, total in zip(sizes, totals, strict=True) if total <= most_bytes] or [
+        row[0] for row in sizes[:1]
+    ]
+    rows = conn.execute(select(delivery).where(delivery.c.id.in_(ids)).order_by(delivery.c.id))
     return [_delivery(row._mapping) for row in rows]
 
 
