@@ -167,7 +167,7 @@ class Node:
             await database.close()
             raise
         records = load_channels(config.channels, pinned=config.channel_distributions)
-        node = cls(config, database, vault, records, _session(), role)
+        node = cls(config, database, vault, records, shared_session(), role)
         node._announce_plugins()
         for plugin in node.plugins.values():
             plugin.wrap(middlewares)
@@ -209,7 +209,7 @@ class Node:
         self.watchdog.stop()
         with contextlib.suppress(StoreUnavailableError):
             await self.database.write(lambda conn: nodes.remove(conn, self.id))
-        await self.http.close()
+        await aiohttp.ClientSession.close(self.http)
         await self.database.close()
 
     async def read(self, work: Work[T]) -> T:
@@ -331,7 +331,14 @@ class Node:
                            reason=record.reason)  # fmt: skip
 
 
-def _session() -> aiohttp.ClientSession:
+def shared_session() -> aiohttp.ClientSession:
     """The one session all plugins share: no cookies, no proxies, connections kept shorter than providers do."""
     connector = aiohttp.TCPConnector(limit=1000, limit_per_host=200, keepalive_timeout=15, ttl_dns_cache=60)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+    session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+    # A plugin that closes it, or leaves an `async with` of it, would end every other plugin's sends.
+    session.close = _refuse_to_close  # type: ignore[method-assign]
+    return session
+
+
+async def _refuse_to_close() -> None:
+    raise RuntimeError("ctx.http is shared by all plugins; leave it open")

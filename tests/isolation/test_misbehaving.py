@@ -283,3 +283,20 @@ async def test_other_hooks_are_bounded_alike(hasty: None, behave: Callable[[], A
 
 async def _raises(error: BaseException) -> None:
     raise error
+
+
+async def test_nobody_closes_what_all_send_through(open_world: OpenWorld, heard: Any) -> None:
+    async def tidy(ctx: Any, message: object) -> SendResult:
+        async with ctx.http:
+            pass
+        return SendResult(provider_ids=("x",))
+
+    bad = FakeChannel("bad", "SMS").on("*", tidy)
+    world = await open_world(bad, FakeChannel("calm", "WHATSAPP"))
+    partner = await world.partner()
+    await world.start()
+    admitted = await world.accept(partner)
+    await world.status(admitted, "UNKNOWN")
+    assert not world.node.http.closed
+    (line,) = [line for line in heard.lines if line["event"] == "plugin.send_failed"]
+    assert "tidy" in str(line["cause"])

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-import aiohttp
 from fake_channel import FakeChannel
 from held_clock import HeldClock
 from sqlalchemy import Connection
@@ -20,7 +19,7 @@ from waypost.clock import HOUR
 from waypost.config import Config
 from waypost.ids import new_id
 from waypost.lifecycle.evidence import Evidence
-from waypost.node import Node
+from waypost.node import Node, shared_session
 from waypost.plugin import ChannelEvent, WebhookReply
 from waypost.store import apps, events, gateways, keys, ledger, messages, organizations, rates, steps
 from waypost.store.apps import App
@@ -72,7 +71,7 @@ class World:
         role = config.pop("role", "all")
         settings = Config(**{"database_url": database.url, "public_url": "https://gateway.test", "poll": 0.02} | config)
         records = {channel.name: channel.record for channel in channels}
-        session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        session = shared_session()
         node = Node(settings, database, vault or Vault([new_key()]), records, session, role)
         await node.refresh()
         return cls(node, clock, channels)

@@ -275,6 +275,6 @@ def _out_of_order(error: PluginFaultError) -> Unavailable:
         plugin=error.plugin,
         hook=error.hook,
         problem=error.problem,
-        exception=described(error.__cause__),
+        cause=described(error.__cause__),
     )
     return Unavailable("The channel is out of order; try again later.")

@@ -124,7 +124,7 @@ class Accounts:
         except (UnresolvedReferenceError, VaultError) as error:
             raise CredentialsUnusableError(name, str(error)) from error
         except Exception as error:
-            _LOG.error("plugin.settings_failed", model=model.__name__, exception=described(error))
+            _LOG.error("plugin.settings_failed", model=model.__name__, cause=described(error))
             raise CredentialsUnusableError(name, f"{model.__name__} raised {type(error).__name__}") from error
 
     def context(

@@ -167,7 +167,7 @@ class ChannelPlugin:
 
     def _failed(self, problem: str, error: BaseException | None = None) -> OutcomeUnknown:
         """A send of which nobody knows what became, by the plugin's fault; its author finds the place in the log."""
-        _LOG.error("plugin.send_failed", plugin=self.id, problem=problem, exception=described(error))
+        _LOG.error("plugin.send_failed", plugin=self.id, problem=problem, cause=described(error))
         return OutcomeUnknown(f"The channel plugin {problem}.", provider_code="plugin_fault")
 
     async def _provider_send(self, call: SendCall) -> SendResult:
