@@ -46,6 +46,13 @@ class Vault:
             descriptor = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w") as file:
                 file.write(new_key() + "\n")
+                file.flush()
+                os.fsync(file.fileno())  # as safe as what it will seal
+            folder = os.open(key_file.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
         return cls(key_file.read_text(encoding="ascii").split())
 
     def seal(self, secret: str, place: str) -> str:
