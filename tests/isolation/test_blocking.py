@@ -141,6 +141,28 @@ async def test_a_pure_hook_that_blocks_is_named(two: World, heard: Any, monkeypa
     assert [(line["plugin"], line["at"]) for line in heard.of(BLOCKS)] == [("greedy", "greedy_pricing.py:2 price")]
 
 
+async def test_of_two_plugins_in_one_package_the_one_that_was_asked_is_named(two: World, heard: Any) -> None:
+    """Both fakes are written in one module; only the host's own frame says whose price this is."""
+    partner = await two.partner()
+
+    class Slow:
+        def __init__(self, quote: object) -> None:
+            self.quote = quote
+
+        def __get__(self, owner: object, kind: type) -> object:
+            heard.wait_for(BLOCKS, 1, NAMED_WITHIN)
+            return self.quote
+
+    quote = two.channels["greedy"].quote
+    greedy = type("Greedy", (FakeChannel,), {"quote": Slow(quote), "__module__": FakeChannel.__module__})
+    two.channels["greedy"].__class__ = greedy
+    del two.channels["greedy"].__dict__["quote"]
+    await two.start()
+    await ticks(two, 2)
+    await two.accept(partner)
+    assert [line["plugin"] for line in heard.of(BLOCKS)] == ["greedy"]
+
+
 def seconds_of_work(seconds: float) -> int:
     """How far a sum goes that holds the interpreter for so long."""
     count = 1_000_000

@@ -122,10 +122,14 @@ class Watchdog:
         inside: dict[str, FrameType] = {}
         outermost: dict[str, FrameType] = {}
         candidates: list[tuple[ChannelPlugin, ...]] = []
+        asked: ChannelPlugin | None = None
         while frame is not None:
-            package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+            module = str(frame.f_globals.get("__name__", ""))
+            package = module.partition(".")[0]
             if package in _DEBUGGERS:
                 return None, None
+            if asked is None and module == ChannelPlugin.__module__:
+                asked = _asked(frame)
             owners = self._owners.get(package)
             if owners:
                 candidates.append(owners)
@@ -133,7 +137,8 @@ class Watchdog:
                     inside.setdefault(plugin.id, frame)
                     outermost[plugin.id] = frame
             frame = frame.f_back
-        culprit = _culprit(candidates, task)
+        # Two plugins may be written in one package; whose hook was called is known all the same.
+        culprit = asked if asked is not None and asked.id in inside else _culprit(candidates, task)
         if culprit is None:
             return None, None
         return Block(culprit, seconds, _place(inside[culprit.id])), outermost[culprit.id]
@@ -173,6 +178,12 @@ def _culprit(candidates: list[tuple[ChannelPlugin, ...]], task: asyncio.Task[obj
             if plugin.runs(task):
                 return plugin
     return next((owners[0] for owners in candidates if len(owners) == 1), None)
+
+
+def _asked(frame: FrameType) -> ChannelPlugin | None:
+    """The plugin whose hook this frame of the host's calls."""
+    caller = frame.f_locals.get("self")
+    return caller if isinstance(caller, ChannelPlugin) else None
 
 
 def _place(frame: FrameType) -> str:
