@@ -129,6 +129,8 @@ def test_what_is_not_enabled_is_never_imported(install: object) -> None:
         (good(api="1.9") + SPLIT, "incompatible", "1.9"),
         (good() + SPLIT, "failed", "split"),
         (good(api="new"), "failed", "'new'"),
+        ("import t_nowhere", "failed", "ModuleNotFoundError (t_nowhere)"),
+        ("\ndef :\n", "failed", "SyntaxError (acme_t_bad.py:2)"),
     ],
     ids=lambda value: None if "\n" in str(value) else str(value)[:30] or "empty",
 )

@@ -12,6 +12,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
+from pathlib import PurePath
 from typing import Any, Literal
 
 import pluggy
@@ -114,7 +115,7 @@ def _load(entry_point: metadata.EntryPoint) -> PluginRecord:
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:  # noqa: BLE001 - whatever a stranger's module raises, SystemExit too
-        return _record(entry_point, "failed", f"importing it raised {type(error).__name__}")
+        return _record(entry_point, "failed", f"importing it raised {type(error).__name__}{_where(error)}")
     try:
         plugin = inspect_plugin(entry_point.name, implementation)
     except _IncompatibleError as error:
@@ -208,6 +209,15 @@ def _check_api(name: str, info: ChannelInfo) -> None:
         )
     if minor > API_VERSION[1]:
         raise _IncompatibleError(f"it needs plugin API {info.api} and this is {ours}; install a newer Waypost")
+
+
+def _where(error: BaseException) -> str:
+    """What an author needs to know of a failed import and may be shown: the module that is missing, the line."""
+    if isinstance(error, ImportError) and error.name:
+        return f" ({error.name})"
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({PurePath(error.filename).name}:{error.lineno})"
+    return ""
 
 
 def _distribution(entry_point: metadata.EntryPoint) -> tuple[str, str]:

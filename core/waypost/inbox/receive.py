@@ -104,7 +104,8 @@ class Receiver:
             _LOG.error("webhook.verify_failed", plugin=claimant.plugin.id, problem=error.problem)
             return Rejected("the plugin failed")
         if isinstance(verdict, Rejected):
-            _LOG.warning("webhook.rejected", plugin=claimant.plugin.id, reason=verdict.reason)
+            gateway = claimant.gateway.id if claimant.gateway else None
+            _LOG.warning("webhook.rejected", plugin=claimant.plugin.id, gateway=gateway, reason=verdict.reason)
         return verdict
 
     def _delivery(self, claimant: _Claimant, request: WebhookRequest) -> Delivery:
