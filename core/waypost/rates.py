@@ -95,4 +95,5 @@ class Tariff:
 
     def price(self, quote: Quote) -> tuple[PricedLine, ...] | str:
         """Price a quote's lines, by its own destination where it names one; or name the sku that has no rate."""
-        return self._card.price(quote.lines, self._currency, quote.destination or self._destination, self._now)
+        destination = quote.destination.lower() if quote.destination else self._destination
+        return self._card.price(quote.lines, self._currency, destination, self._now)
