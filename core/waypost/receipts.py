@@ -196,8 +196,8 @@ def _gateways_of(conn: Connection, refs: Collection[AttemptRef]) -> dict[Attempt
         (step.message_id, step.step_no, step.attempt): step.gateway_id
         for found in steps.of_messages(conn, {ref.message_id for ref in refs}).values()
         for step in found
-        # What is queued again may be queued for another gateway.
-        if step.state not in ("waiting", "queued", "claimed")
+        # What was queued again, and ended there, may have been queued for another gateway.
+        if step.state in ("sending", "sent") or len(steps.load_choices(step.choices)) == 1
     }
     gateways = {ref: latest.get((ref.message_id, ref.step_no, ref.attempt)) for ref in refs}
     earlier = {ref.message_id for ref, gateway_id in gateways.items() if gateway_id is None}

@@ -331,6 +331,20 @@ async def test_nobody_changes_what_another_wrote(world: World, change: str) -> N
     assert (json.loads(row.content)["body"], row.unsent) == ("Hi", False)
 
 
+@pytest.mark.parametrize("change", ["edit", "unsend"])
+async def test_who_changes_a_message_before_it_comes_must_be_its_author(world: World, change: str) -> None:
+    partner = await owned(world)
+    stranger = (Address("e164", "+491709999999"),)
+    await world.tell(partner, wrote(body="theirs", change=change, event_id="e", sender=stranger))
+    await world.tell(partner, wrote())
+    (row,) = await inbox_of(world, partner)
+    assert (json.loads(row.content)["body"], row.unsent) == ("Hi", False)
+    assert json.loads(row.sender)[0] == ["e164", TO]
+    await world.tell(partner, wrote(body="Hello", change="edit", event_id="edit"))
+    (row,) = await inbox_of(world, partner)
+    assert json.loads(row.content)["body"] == "Hello"
+
+
 async def test_a_gateway_has_received_since_it_heard_of_something(world: World) -> None:
     """However old what it first hears of is, and whatever a provider's clock says of the future."""
     partner = await owned(world)

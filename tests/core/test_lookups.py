@@ -172,3 +172,69 @@ async def test_what_is_never_found_moves_on_to_the_next_gateway(open_world: Open
 
     await world.until(sent, "its being sent")
     assert [call.ctx.gateway_id for call in channel.sent] == [bad.id] * TRIES + [good.id]
+
+
+async def test_what_is_denied_is_not_sent_again_while_another_attempt_may_be_out(open_world: OpenWorld) -> None:
+    """The provider has forgotten our key, and the app does not wish for a second message."""
+    channel = FakeChannel(hooks=frozenset({"lookup"}), info={"idempotent_for": 20}).on(TO, OutcomeUnknown())
+    world = await open_world(channel)
+    partner = await world.partner()
+    channel.lookup_answers.extend([LookupResult(found=False), *[None] * 50])
+    await world.start()
+    admitted = await world.accept(partner)
+
+    async def given_up() -> bool:
+        world.clock.advance(SECOND)
+        return (await world.step(admitted.message.id)).state == "unknown"
+
+    await world.until(given_up)
+    sent = len(channel.sent)
+    assert sent > 1
+    for _ in range(30):
+        world.clock.advance(30 * SECOND)
+        await world.rest()
+    assert len(channel.sent) == sent
+    asked = [attempt.correlation.rsplit(".", 1)[1] for attempt in channel.looked_up]
+    assert asked[0] == str(sent)
+    assert set(asked[1:]) == {str(sent - 1)}
+
+
+async def test_resends_that_are_denied_end_and_the_earlier_ones_are_looked_up(open_world: OpenWorld) -> None:
+    channel = FakeChannel(hooks=frozenset({"lookup"})).on(TO, OutcomeUnknown())
+    world = await open_world(channel)
+    partner = await world.partner(on_unknown="resend")
+    channel.lookup_answers.extend([LookupResult(found=False), None, LookupResult(found=True)])
+    await world.start()
+    admitted = await world.accept(partner)
+    await channel.called(MOST_SENDS)
+    await world.state(admitted, "unknown")
+
+    async def sent() -> bool:
+        world.clock.advance(SECOND)
+        await world.node.outbox.resolve_all()
+        return (await world.message(admitted.message.id)).status == "SENT"
+
+    await world.until(sent)
+    assert len(channel.sent) == MOST_SENDS
+    asked = [attempt.correlation.rsplit(".", 1)[1] for attempt in channel.looked_up]
+    assert asked == ["3", "2", "2"]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        LookupResult(found=True, provider_ids=(5,)),  # type: ignore[arg-type]
+        LookupResult(found=True, provider_ids=None),  # type: ignore[arg-type]
+        LookupResult(found=True, provider_ids=("x",), status="bogus"),  # type: ignore[arg-type]
+    ],
+    ids=["number", "none", "bogus"],
+)
+async def test_a_lookup_that_answers_nonsense_is_asked_again_by_the_schedule(
+    world: World, channel: FakeChannel, bad: LookupResult
+) -> None:
+    channel.lookup_answers.extend([bad, LookupResult(found=True)])
+    admitted = await unknown(world)
+    await asked(world, 1)
+    assert (await world.step(admitted.message.id)).lookups == 1
+    world.clock.advance(5 * SECOND)
+    await world.status(admitted, "SENT")

@@ -19,7 +19,9 @@ from waypost.plugin import (
     Address,
     Context,
     DeliveryUpdate,
+    LookupResult,
     OutboundMessage,
+    OutcomeUnknown,
     PriceUpdate,
     Quote,
     QuoteLine,
@@ -257,6 +259,29 @@ async def test_a_late_receipt_of_an_earlier_attempt_is_booked_under_its_gateway(
     await world.tell(partner, DeliveryUpdate(event_id="e", status="sent", provider_id="q", correlation=correlation))
     (late,) = [item for item in await world.events(admitted.message.id) if item.source == "provider"]
     assert (late.attempt, late.gateway_id) == (1, first.id)
+
+
+async def test_a_receipt_after_a_move_to_another_gateway_is_that_of_the_first(open_world: OpenWorld) -> None:
+    """It was queued for the second and expired there; the attempt that is out went through the first."""
+    channel = FakeChannel(hooks=frozenset({"lookup"})).on(TO, OutcomeUnknown())
+    world = await open_world(channel)
+    first, second = await world.gateway(), await world.gateway(status="paused")
+    await world.rate(first, 1000)
+    await world.rate(second, 9000)
+    partner = await world.partner(first, second)
+    channel.lookup_answers.append(LookupResult(found=False))
+    await world.start()
+    admitted = await world.accept(partner, validity=60)
+    await world.state(admitted, "unknown")
+    world.clock.advance(59 * SECOND)
+    await world.state(admitted, "queued")
+    assert (await world.step(admitted.message.id)).gateway_id == second.id
+    world.clock.advance(MINUTE)
+    await world.status(admitted, "EXPIRED")
+    correlation = channel.sent[0].ctx.correlation
+    await world.tell(partner, DeliveryUpdate(event_id="e", status="delivered", correlation=correlation))
+    message = await world.message(admitted.message.id)
+    assert (message.status, message.captured, message.contradictory) == ("DELIVERED", 1000, True)
 
 
 async def test_a_watermark_covers_what_was_sent_until_then(open_world: OpenWorld) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from fake_channel import FakeChannel
 from sqlalchemy import text
-from waypost.clock import HOUR, SECOND
+from waypost.clock import HOUR, MINUTE, SECOND
 from waypost.outbox.sweeper import POISONED_FOR
 from waypost.plugin import (
     ChannelError,
@@ -301,3 +301,41 @@ async def test_what_the_provider_cannot_prove_is_settled_when_sent(open_world: O
     admitted = await world.accept(partner)
     message = await world.status(admitted, "SENT")
     assert (message.captured, message.settled_at) == (PRICE, world.clock.now())
+
+
+async def test_a_retry_that_is_only_allowed_by_the_providers_memory_stays_with_it(open_world: OpenWorld) -> None:
+    """The first may be out: while the provider would notice the second it is tried there, and nowhere else."""
+    channel = FakeChannel(info={"idempotent_for": 3600})
+    world = await open_world(channel)
+    first, second = await world.gateway(), await world.gateway()
+    for gateway in (first, second):
+        await world.rate(gateway)
+    partner = await world.partner(first, second)
+    channel.on(TO, OutcomeUnknown(), Transient())
+    await world.start()
+    admitted = await world.accept(partner)
+
+    async def given_up() -> bool:
+        world.clock.advance(SECOND)
+        return (await world.step(admitted.message.id)).state == "unknown"
+
+    await world.until(given_up)
+    assert {call.ctx.gateway_id for call in channel.sent} == {first.id}
+    assert len(channel.sent) > 1
+    assert (await world.message(admitted.message.id)).status == "UNKNOWN"
+
+
+async def test_a_retry_does_not_outlive_the_providers_memory(open_world: OpenWorld) -> None:
+    channel = FakeChannel(info={"idempotent_for": 60}).on(TO, OutcomeUnknown(), RateLimited(retry_after=600))
+    world = await open_world(channel)
+    partner = await world.partner()
+    await world.start()
+    admitted = await world.accept(partner)
+    await channel.called(1)
+    await world.state(admitted, "queued")
+    world.clock.advance(10 * SECOND)
+    await world.state(admitted, "unknown")
+    for _ in range(20):
+        world.clock.advance(MINUTE)
+        await world.rest()
+    assert len(channel.sent) == 2

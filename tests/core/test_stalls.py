@@ -59,10 +59,17 @@ async def test_no_more_wait_than_there_is_room_for(world: World, monkeypatch: py
     hanging, under_way = await stalled(world, monkeypatch, partner)
     monkeypatch.setattr(world.node.desk._lane, "_limit", 40)
     tasks = [asyncio.create_task(world.accept(partner)) for _ in range(100)]
-    done, waiting = await asyncio.wait(tasks, timeout=1)
-    assert len(done) == 60
-    assert all(isinstance(task.exception(), refusals.Unavailable) for task in done)
-    hanging.free.set()
+
+    async def sixty() -> bool:
+        return sum(task.done() for task in tasks) >= 60
+
+    try:
+        await world.until(sixty, "sixty refusals")
+        done, waiting = await asyncio.wait(tasks, timeout=0.1)
+        assert len(done) == 60
+        assert all(isinstance(task.exception(), refusals.Unavailable) for task in done)
+    finally:
+        hanging.free.set()  # else the node would wait for ever for what it holds
     answers = await asyncio.gather(*under_way, *waiting)
     assert len({answer.message.id for answer in answers}) == 42
     assert await world.books_balance()

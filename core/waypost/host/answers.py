@@ -5,11 +5,12 @@ A wrong type here would not fail at once, but later, where it is stored, and for
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, get_args
 
-from waypost.plugin.events import ChannelEvent, DeliveryUpdate
-from waypost.plugin.types import Quote, QuoteLine, ReceiptStatus, SendResult
+from waypost.plugin.events import ChannelEvent, DeliveryUpdate, Engagement
+from waypost.plugin.types import LookupResult, Quote, QuoteLine, ReceiptStatus, SendResult
 
 #: More units than any message has, and few enough that their price fits.
 MOST_UNITS = 1_000_000
@@ -44,6 +45,15 @@ def result_fault(result: SendResult) -> str | None:
     return None if result.status in _SENT_AS else "answered with a status that is neither accepted nor sent"
 
 
+def lookup_fault(result: LookupResult) -> str | None:
+    """What is wrong with a lookup's answer, if anything."""
+    if type(result.provider_ids) is not tuple or not all(_is_storable(found) for found in result.provider_ids):
+        return "answered with provider_ids that are no tuple of texts which can be stored"
+    if result.status not in ("accepted", *_RECEIPTS):
+        return f"answered with a status that is neither accepted nor one of {', '.join(_RECEIPTS)}"
+    return None
+
+
 def event_fault(event: object) -> str | None:
     """What is wrong with an event, if anything."""
     if not isinstance(event, ChannelEvent):
@@ -52,12 +62,22 @@ def event_fault(event: object) -> str | None:
         return f"gave a {type(event).__name__} whose event_id is no text"
     if event.occurred_at is not None and not _is_aware(event.occurred_at):
         return f"gave a {type(event).__name__} whose occurred_at is no datetime with a time zone"
+    return _particular_fault(event)
+
+
+def _particular_fault(event: ChannelEvent) -> str | None:
     if isinstance(event, DeliveryUpdate):
         if event.status not in _RECEIPTS:
             return f"gave a DeliveryUpdate whose status is none of {', '.join(_RECEIPTS)}"
         if event.watermark is not None and not _is_aware(event.watermark):
             return "gave a DeliveryUpdate whose watermark is no datetime with a time zone"
+    if isinstance(event, Engagement) and not _is_mapping(event.detail):
+        return "gave an Engagement whose detail is no mapping"
     return None
+
+
+def _is_mapping(found: object) -> bool:
+    return isinstance(found, Mapping)
 
 
 def _is_aware(moment: object) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 
 import pluggy
 
-from waypost.host.answers import event_fault, quote_fault, result_fault
+from waypost.host.answers import event_fault, lookup_fault, quote_fault, result_fault
 from waypost.host.deadlines import PASSING, PASSING_ASYNC, CanceledItselfError, Deadlines, OverdueError
 from waypost.log import described, logger
 from waypost.plugin.errors import ChannelError, InvalidRecipient, NotSent, OutcomeUnknown, Permanent
@@ -179,7 +179,10 @@ class ChannelPlugin:
 
     async def lookup(self, ctx: Context, attempt: SendAttempt) -> LookupResult | None:
         """What became of an attempt. Raises `ChannelError` or `PluginFaultError`."""
-        return cast("LookupResult | None", await self._io("lookup", LookupResult | None, ctx=ctx, attempt=attempt))
+        found = cast("LookupResult | None", await self._io("lookup", LookupResult | None, ctx=ctx, attempt=attempt))
+        if found is not None and (fault := lookup_fault(found)) is not None:
+            raise PluginFaultError(self.id, "lookup", fault)
+        return found
 
     async def check_account(self, ctx: Context) -> AccountHealth:
         """Whether the account may send. Raises `ChannelError` or `PluginFaultError`."""

@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 from waypost.clock import SECOND, Clock
 from waypost.event_codec import dump, storable
 from waypost.host.accounts import Accounts, CredentialsUnusableError, OpenAccount
+from waypost.host.answers import event_fault
 from waypost.host.dispatch import ChannelPlugin, PluginFaultError
 from waypost.ids import new_id
 from waypost.inbox.apply import Applied, apply_events
@@ -229,6 +230,8 @@ class Listener:
         """Apply an event; return once it is durable. Raises `StoreUnavailableError` or `LeaseLostError`."""
         if not isinstance(event, ChannelEvent):
             raise TypeError(f"emit takes a ChannelEvent, not a {type(event).__name__}")
+        if (fault := event_fault(event)) is not None:
+            raise TypeError(f"{self._plugin.id}.listen {fault}")
         tools, directory, gateway = self._tools, self._tools.directory(), self._gateway()
         if gateway is None:
             raise LeaseLostError

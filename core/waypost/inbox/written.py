@@ -65,7 +65,7 @@ def _row(event: InboundMessage, gateway: Gateway, now: int) -> Inbound:
         provider_id=event.provider_id,
         app_id=gateway.app_id,
         channel=gateway.channel,
-        sender=orjson.dumps([[address.kind, address.value] for address in event.sender]).decode(),
+        sender=_addresses(event),
         recipient=orjson.dumps([event.recipient.kind, event.recipient.value]).decode(),
         content=ERASED if event.change == "unsend" else dump_json(_content(event)),
         sender_name=event.sender_name,
@@ -92,12 +92,16 @@ def _fill_up(conn: Connection, rows: Sequence[Inbound], new: Sequence[Inbound]) 
         return
     filled = []
     for pair, row in inbound.known(conn, late.keys()).items():
-        if row.edited_at is None or row.unsent:
+        said = late[pair]
+        if row.edited_at is None and not row.unsent:
             continue
-        content = _with_more(orjson.loads(row.content), late[pair].content)
-        found = replace(row, content=dump_json(content), reply_to=row.reply_to or late[pair].reply_to)
-        if found != row:
-            filled.append(found)
+        if not _is_by(row.sender, said.sender):
+            # Whoever changed it first had not written it.
+            _LOG.warning("inbound.changed_by_another", gateway=row.gateway_id, message=row.id)
+            filled.append(replace(said, id=row.id, received_at=row.received_at))
+        elif not row.unsent:
+            content = _with_more(orjson.loads(row.content), said.content)
+            filled.append(replace(row, content=dump_json(content), reply_to=row.reply_to or said.reply_to))
     inbound.save(conn, filled)
 
 
@@ -119,7 +123,7 @@ def _changed(row: Inbound, event: InboundMessage, now: int) -> Inbound:
     """A message after a change: the latest counts, and nothing comes after it was taken back."""
     if row.unsent:
         return row
-    if not _is_senders(row, event):
+    if not _is_by(row.sender, _addresses(event)):
         _LOG.warning("inbound.changed_by_another", gateway=row.gateway_id, message=row.id)
         return row
     if event.change == "unsend":
@@ -130,10 +134,14 @@ def _changed(row: Inbound, event: InboundMessage, now: int) -> Inbound:
     return replace(row, content=dump_json(_with_more(_content(event), row.content)), edited_at=at)
 
 
-def _is_senders(row: Inbound, event: InboundMessage) -> bool:
-    """Whether a message and its change come from one person, as far as both say."""
-    wrote = {value for _, value in orjson.loads(row.sender)}
-    changed = {address.value for address in event.sender}
+def _addresses(event: InboundMessage) -> str:
+    return orjson.dumps([[address.kind, address.value] for address in event.sender]).decode()
+
+
+def _is_by(one: str, other: str) -> bool:
+    """Whether two things that were said come from one person, as far as both say."""
+    wrote = {value for _, value in orjson.loads(one)}
+    changed = {value for _, value in orjson.loads(other)}
     return not wrote or not changed or not wrote.isdisjoint(changed)
 
 

@@ -229,10 +229,12 @@ def _what(row: Mapping[str, Any]) -> str | None:
     if row["kind"] != "Engagement":
         return None
     told = orjson.loads(row["data"])
-    word = (told.get("detail") or {}).get("event") or told.get("action")
+    detail = told.get("detail")
+    detail = detail if isinstance(detail, dict) else {}
+    word = detail.get("event") or told.get("action")
     if not isinstance(word, str) or not _WORD.fullmatch(word):
         return None
-    return f"{word} of a copy" if told["detail"].get("copy") is True else word
+    return f"{word} of a copy" if detail.get("copy") is True else word
 
 
 def _spoken(kind: str) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 from pydantic import ValidationError
 
 from waypost import watermarks
+from waypost.clock import SECOND
 from waypost.host.accounts import OpenAccount
+from waypost.host.dispatch import ChannelPlugin
 from waypost.lifecycle.evidence import Evidence, Kind, core_key
 from waypost.outbox.retry import decide
 from waypost.plugin.content import STANDARD_CONTENT, Content, Unknown
@@ -36,9 +38,20 @@ class Attempt:
         return AttemptRef(self.step.message_id, self.step.step_no, self.step.attempt)
 
     @property
+    def deduped_until(self) -> int:
+        """Until when the provider notices a second attempt by our key; 0 where it does not."""
+        return deduped_until(self.message, self.opened.plugin)
+
+    @property
     def idempotency_key(self) -> str:
         """The same for every attempt of a step, for providers that dedupe."""
         return f"{self.step.message_id}.{self.step.step_no}"
+
+
+def deduped_until(message: Message, plugin: ChannelPlugin | None) -> int:
+    """Until when a plugin's provider notices that it has had a message already."""
+    window = plugin.info.idempotent_for if plugin is not None else 0
+    return message.created_at + window * SECOND if window else 0
 
 
 def outbound(step: Step, message: Message, opened: OpenAccount) -> OutboundMessage:
@@ -116,7 +129,7 @@ def not_accepted(attempt: Attempt, error: ChannelError, now: int) -> Report:
     if isinstance(error, Permanent):
         return Report(evidence(step, "failed", now, **details))
     if isinstance(error, NotSent):
-        retry = decide(step, attempt.choices, error, now)
+        retry = replace(decide(step, attempt.choices, error, now), deduped_until=attempt.deduped_until)
         moved = retry.choice != step.choice
         return Report(evidence(step, "not_sent", now, **details, failover=moved or None, retry_at=retry.due_at), retry)
     assert isinstance(error, OutcomeUnknown), f"{type(error).__name__} is neither sent, not sent nor unknown"
@@ -125,7 +138,6 @@ def not_accepted(attempt: Attempt, error: ChannelError, now: int) -> Report:
 
 def _idempotent_retry(attempt: Attempt, now: int) -> Retry | None:
     """Try again all the same where the provider dedupes by our key and still remembers it."""
-    window = attempt.opened.plugin.info.idempotent_for
-    if not window or now - attempt.message.created_at >= window * 1_000_000:
+    if now >= attempt.deduped_until:
         return None
-    return decide(attempt.step, 1, NotSent(), now)
+    return replace(decide(attempt.step, 1, NotSent(), now), deduped_until=attempt.deduped_until)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -231,6 +231,9 @@ class Lane:
                 told = error if isinstance(error, CredentialsUnusableError | PluginFaultError) else problem
                 _LOG.error("lane.not_ready", gateway=self.gateway_id, message=step.message_id, problem=str(told))
                 retry = decide(step, len(steps.load_choices(step.choices)), problem, now)
+                gateway = self._tools.directory().gateways.get(step.gateway_id)
+                plugin = self._tools.accounts.plugin(gateway) if gateway is not None else None
+                retry = replace(retry, deduped_until=attempts.deduped_until(message, plugin))
                 details = {"code": "NOT_READY", "detail": problem.detail}
                 self._report(Report(attempts.evidence(step, "not_sent", now, **details), retry))
         return prepared

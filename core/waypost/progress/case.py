@@ -29,6 +29,8 @@ class Retry:
     tries: int
     #: Its worker was never heard of again, which may be the message's own doing.
     has_vanished: bool = False
+    #: Until when the provider would notice that it has had the message already; 0 where it would not.
+    deduped_until: int = 0
 
 
 @dataclass(slots=True)

@@ -53,7 +53,7 @@ def _follow_status(case: Case, step: Step, status: StepStatus, rules: Rules, now
     elif status.status == "UNKNOWN":
         _unknown(case, step, rules, now)
     elif status.status == "QUEUED":
-        retry = case.retries.get((step.step_no, step.attempt))
+        retry = _retry(case, step)
         if _is_superseded(case, step):
             step.state, step.owner, step.wake_at = "ended", None, None
         elif step.state in ("sending", "unknown") or (step.state == "claimed" and retry is not None):
@@ -64,26 +64,40 @@ def _follow_status(case: Case, step: Step, status: StepStatus, rules: Rules, now
 
 def _unknown(case: Case, step: Step, rules: Rules, now: int) -> None:
     """Some attempt may have been sent. What is done depends on the latest attempt, which may be a later one."""
-    kinds = {item.kind for item in case.evidence if item.step_no == step.step_no}
-    latest = {item.kind for item in case.evidence if item.step_no == step.step_no and item.attempt == step.attempt}
-    if latest == {"sending"}:
-        return  # a resend is under way
+    own = [item for item in case.evidence if item.step_no == step.step_no]
+    if {item.kind for item in own if item.attempt == step.attempt} == {"sending"}:
+        return  # another attempt is under way
     assert step.window_until is not None
-    if not kinds & {"expired", "canceled"} and not _is_superseded(case, step):
-        retry = case.retries.get((step.step_no, step.attempt))
-        if retry is not None and step.state != "queued":
+    if not any(item.kind in ("expired", "canceled") for item in own) and not _is_superseded(case, step):
+        retry = _retry(case, step)
+        if step.state == "queued" or (step.state == "claimed" and retry is None):
+            return  # another attempt is on its way
+        if _may_be_sent_again(case, step, retry, rules):
             _queue_again(case, step, retry, now)
-            return
-        if step.state in ("queued", "claimed"):
-            return  # a resend is on its way
-        resends = rules.on_unknown(case.message.app_id) == "resend" and step.attempt < MOST_SENDS
-        if step.state == "sending" and resends:
-            _queue_again(case, step, None, now)
             return
     if step.state != "unknown":
         step.state, step.owner = "unknown", None
         step.due_at = now + FIRST_LOOKUP
+    elif any(item.kind == "not_sent" and item.step_no == step.step_no for item in case.news.values()):
+        step.due_at, step.lookups = now + FIRST_LOOKUP, 0  # the turn of an earlier attempt to be looked up
     step.wake_at = min(step.window_until, step.due_at)
+
+
+def _may_be_sent_again(case: Case, step: Step, retry: Retry | None, rules: Rules) -> bool:
+    """Whether a step is tried again though an attempt of it may have been sent.
+
+    Where its app wishes, some times; else only through the same gateway, while its provider would notice.
+    """
+    if rules.on_unknown(case.message.app_id) == "resend":
+        # What is known not to have been sent, and was begun by this very rule, does not count.
+        return (retry is not None and step.state != "unknown") or step.attempt < MOST_SENDS
+    return retry is not None and retry.choice == step.choice and retry.due_at < retry.deduped_until
+
+
+def _retry(case: Case, step: Step) -> Retry | None:
+    """How the step is to go on by what was reported: of its latest attempt, or of an earlier one looked up late."""
+    of_step = {attempt: retry for (step_no, attempt), retry in case.retries.items() if step_no == step.step_no}
+    return of_step.get(step.attempt) or next(iter(of_step.values()), None)
 
 
 def _queue_again(case: Case, step: Step, retry: Retry | None, now: int) -> None:
@@ -118,9 +132,7 @@ def _fallback_due(case: Case, step: Step, before: Step, status: StepStatus, rule
     if reached(status.status, step.until):
         return "canceled"
     if status.status == "UNKNOWN":
-        # Not while it is tried again where the provider would notice the second one.
-        is_over = before.state == "unknown"
-        return "queued" if is_over and rules.on_unknown(case.message.app_id) == "fallback" else None
+        return _instead_of_unknown(step, before, now) if rules.on_unknown(case.message.app_id) == "fallback" else None
     if status.window_closed:
         return "canceled"
     if step.after is not None and status.status in ("SENT", "DELIVERED"):
@@ -130,6 +142,13 @@ def _fallback_due(case: Case, step: Step, before: Step, status: StepStatus, rule
             return "queued"
         before.wake_at = min(before.wake_at or step.deadline, sent_at + step.after)
     return None
+
+
+def _instead_of_unknown(step: Step, before: Step, now: int) -> Kind | None:
+    """Start the fallback; not while the step before is tried again where the provider would notice the second one."""
+    if before.state != "unknown":
+        return None
+    return "canceled" if now >= step.deadline else "queued"
 
 
 def _is_superseded(case: Case, step: Step) -> bool:
@@ -143,7 +162,7 @@ def _is_superseded(case: Case, step: Step) -> bool:
 def _why_canceled(status: StepStatus) -> str | None:
     if status.status == "CANCELED":
         return status.error_code
-    return TOO_LATE if status.status in NEGATIVE_ENDS else NOT_NEEDED
+    return TOO_LATE if status.status in NEGATIVE_ENDS or status.status == "UNKNOWN" else NOT_NEEDED
 
 
 def _start(case: Case, step: Step, decision: Kind) -> None:

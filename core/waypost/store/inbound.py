@@ -35,6 +35,7 @@ class Inbound:
 
 
 _COLUMNS = tuple(column.name for column in inbound_message.c)
+_CHANGING = ("sender", "recipient", "content", "sender_name", "reply_to", "occurred_at", "unsent", "edited_at")
 
 
 def keep_apart(conn: Connection, names: Iterable[str]) -> None:
@@ -83,13 +84,13 @@ def known(conn: Connection, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str,
 
 
 def save(conn: Connection, rows: Iterable[Inbound]) -> None:
-    """Store what changed in messages: their content, what they answer, and whether they were edited or taken back."""
+    """Store what changed in messages: who said what, what they answer, and whether they were edited or taken back."""
     update_many(
         conn,
         inbound_message,
         where=("provider_id", "gateway_id"),
-        values=("content", "reply_to", "unsent", "edited_at"),
-        rows=[(row.provider_id, row.gateway_id, row.content, row.reply_to, row.unsent, row.edited_at) for row in rows],
+        values=_CHANGING,
+        rows=[(row.provider_id, row.gateway_id, *(getattr(row, name) for name in _CHANGING)) for row in rows],
     )
 
 
