@@ -75,6 +75,7 @@ async def test_one_who_waits_to_be_told_is_told_to_go_on(gateway: Deployment, pa
     writer.write(body)
     assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 200 ")
     writer.close()
+    await writer.wait_closed()
 
 
 async def test_one_who_waits_with_too_large_a_body_is_refused_without_it(gateway: Deployment, partner: Partner) -> None:
@@ -86,6 +87,7 @@ async def test_one_who_waits_with_too_large_a_body_is_refused_without_it(gateway
     writer.write(head.encode())
     assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).startswith(b"HTTP/1.1 413 ")
     writer.close()
+    await writer.wait_closed()
 
 
 async def connect(gateway: Deployment) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -99,5 +101,6 @@ async def exchange(gateway: Deployment, request: bytes) -> tuple[bytes, bytes]:
     writer.write(request)
     answer = await asyncio.wait_for(reader.read(), 10)
     writer.close()
+    await writer.wait_closed()
     head, _, body = answer.partition(b"\r\n\r\n")
     return head, body

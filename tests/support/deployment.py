@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -118,6 +119,8 @@ class Deployment(World):
 
     async def close(self) -> None:
         await self.closing.aclose()
+        for _ in range(3):
+            await asyncio.sleep(0)  # a connection that is closed lets go of its socket in a later turn of the loop
 
     # ---- what operators do
 
