@@ -7,7 +7,7 @@ from fake_channel import FakeChannel
 from waypost.admission.candidate import Admitted
 from waypost.admission.request import FallbackRequest
 from waypost.clock import HOUR, SECOND
-from waypost.plugin import DeliveryUpdate, LookupResult, OutcomeUnknown, Permanent, SendResult, Transient
+from waypost.plugin import DeliveryUpdate, LookupResult, OutcomeUnknown, Permanent, RateLimited, SendResult, Transient
 from world import TO, OpenWorld, Partner, World
 
 
@@ -229,6 +229,49 @@ async def test_a_fallback_whose_deadline_has_passed_is_not_begun(
     told = {(item.step_no, item.kind): item.code for item in await world.events(admitted.message.id)}
     assert (told[1, "expired"], told[2, "canceled"]) == ("EXPIRED", "TOO_LATE")
     assert (await world.balance(partner.org)).available == 1000
+
+
+async def test_a_fallback_that_was_not_sent_does_not_hide_that_nobody_knows(
+    world: World, chat: FakeChannel, sms: FakeChannel
+) -> None:
+    """The first step may have reached the person, though the second expired before a provider took it."""
+    partner = await make_partner(world, sms, chat, on_unknown="fallback")
+    chat.on("*", OutcomeUnknown())
+    sms.on("*", *[Transient()] * 20)
+    await world.start()
+    admitted = await world.accept(partner, TO, channel="CHAT", fallback=(FallbackRequest(channel="SMS"),), validity=60)
+    await world.state(admitted, "queued", step_no=2)
+    world.clock.advance(60 * SECOND)
+    await world.state(admitted, "ended", step_no=2)
+    assert (await world.message(admitted.message.id)).status == "UNKNOWN"
+    world.clock.advance(73 * HOUR)
+    message = await world.status(admitted, "FAILED", "EXPIRED", "CANCELED")
+    assert (message.status, message.error_code) == ("FAILED", "OUTCOME_UNKNOWN")
+    assert message.settled_at is not None
+    assert (await world.balance(partner.org)).available == 1000
+
+
+async def test_an_outcome_that_is_unknown_past_the_deadline_begins_no_fallback(
+    open_world: OpenWorld, sms: FakeChannel
+) -> None:
+    chat = FakeChannel("chat", channel="CHAT", info={"idempotent_for": 3600})
+    world = await open_world(chat, sms)
+    partner = await make_partner(world, sms, chat, on_unknown="fallback")
+    chat.on("*", OutcomeUnknown(), RateLimited(retry_after=3000))
+    await world.start()
+    admitted = await world.accept(partner, TO, channel="CHAT", fallback=(FallbackRequest(channel="SMS"),), validity=60)
+    await chat.called(1)
+    await world.state(admitted, "queued")
+    for _ in range(7):
+        world.clock.advance(10 * SECOND)
+        await world.rest()
+    assert (await world.message(admitted.message.id)).status == "UNKNOWN"
+    world.clock.advance(73 * HOUR)
+    message = await world.status(admitted, "FAILED", "EXPIRED", "CANCELED")
+    assert (message.status, message.error_code) == ("FAILED", "OUTCOME_UNKNOWN")
+    assert sms.sent == []
+    told = {(item.step_no, item.kind): item.code for item in await world.events(admitted.message.id)}
+    assert told[2, "canceled"] == "TOO_LATE"
 
 
 async def test_a_delivered_step_that_is_not_read_in_time_is_followed(

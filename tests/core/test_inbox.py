@@ -6,9 +6,11 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import structlog
 from fake_channel import FakeChannel
 from sqlalchemy import Connection, text
 from waypost.clock import MINUTE, to_datetime
@@ -86,6 +88,17 @@ async def test_a_forged_delivery_gets_one_constant_answer_and_leaves_nothing(wor
     ]
     assert answers == [WebhookReply(401, b"unauthorized")] * 3
     assert await states(world.database) == []
+
+
+async def test_a_stranger_gets_one_line_in_the_log_however_many_secrets_were_tried(world: World) -> None:
+    for _ in range(MAX_VERIFICATIONS + 2):
+        await world.gateway()
+    forged = replace(world.channel.tells(signature="forged"), method="GET", body=b"")
+    with structlog.testing.capture_logs() as lines:
+        reply = await world.node.inbox.receive(forged, plugin="fake")
+    assert (reply.status, world.channel.verifications) == (401, MAX_VERIFICATIONS + 2)
+    (line,) = [line for line in lines if line["event"] == "webhook.rejected"]
+    assert (line["tried"], line["reason"]) == (MAX_VERIFICATIONS + 2, "wrong signature")
 
 
 async def test_a_large_delivery_is_parsed_beside_the_event_loop(open_world: OpenWorld) -> None:

@@ -165,12 +165,7 @@ async def test_what_is_never_found_moves_on_to_the_next_gateway(open_world: Open
     channel.lookup_answers.extend([LookupResult(found=False)] * 100)
     await world.start()
     admitted = await world.accept(partner)
-
-    async def sent() -> bool:
-        world.clock.advance(SECOND)
-        return (await world.message(admitted.message.id)).status == "SENT"
-
-    await world.until(sent, "its being sent")
+    await world.state_in_time(admitted, "sent")
     assert [call.ctx.gateway_id for call in channel.sent] == [bad.id] * TRIES + [good.id]
 
 
@@ -182,12 +177,7 @@ async def test_what_is_denied_is_not_sent_again_while_another_attempt_may_be_out
     channel.lookup_answers.extend([LookupResult(found=False), *[None] * 50])
     await world.start()
     admitted = await world.accept(partner)
-
-    async def given_up() -> bool:
-        world.clock.advance(SECOND)
-        return (await world.step(admitted.message.id)).state == "unknown"
-
-    await world.until(given_up)
+    await world.state_in_time(admitted, "unknown")
     sent = len(channel.sent)
     assert sent > 1
     for _ in range(30):
@@ -208,13 +198,7 @@ async def test_resends_that_are_denied_end_and_the_earlier_ones_are_looked_up(op
     admitted = await world.accept(partner)
     await channel.called(MOST_SENDS)
     await world.state(admitted, "unknown")
-
-    async def sent() -> bool:
-        world.clock.advance(SECOND)
-        await world.node.outbox.resolve_all()
-        return (await world.message(admitted.message.id)).status == "SENT"
-
-    await world.until(sent)
+    await world.state_in_time(admitted, "sent")
     assert len(channel.sent) == MOST_SENDS
     asked = [attempt.correlation.rsplit(".", 1)[1] for attempt in channel.looked_up]
     assert asked == ["3", "2", "2"]

@@ -2,87 +2,42 @@
 
 from __future__ import annotations
 
-import asyncio
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 
 import pytest
 from fake_channel import FakeChannel
+from late_answer import LateAnswer, under_way
 from sqlalchemy import Connection, text
-from sqlalchemy.util import await_only
-from waypost import receipts, watermarks
+from waypost import receipts
 from waypost.admission.candidate import Admitted
-from waypost.clock import HOUR, MINUTE, SECOND, to_datetime
+from waypost.clock import HOUR, MINUTE, SECOND
 from waypost.inbox.service import PARKED_FOR
 from waypost.outbox.retry import TRIES
 from waypost.plugin import (
-    Address,
-    Context,
     DeliveryUpdate,
     LookupResult,
-    OutboundMessage,
     OutcomeUnknown,
     PriceUpdate,
     Quote,
     QuoteLine,
     SendResult,
 )
-from waypost.plugin.errors import ChannelError, InvalidRecipient, Transient
+from waypost.plugin.errors import Transient
 from waypost.store import events
-from waypost.store.database import Database
-from waypost.store.postgres import PostgresDatabase
 from world import PRICE, TO, OpenWorld, Partner, World
-
-
-async def parked(database: Database) -> int:
-    def count(conn: Connection) -> int:
-        return int(conn.execute(text("SELECT COUNT(*) FROM parked_event")).scalar_one())
-
-    return await database.read(count)
-
-
-async def sent(world: World, partner: Partner, to: str = TO) -> Admitted:
-    admitted = await world.accept(partner, to)
-    await world.status(admitted, "SENT")
-    return admitted
-
-
-class Later:
-    """A provider whose answer is late; receipts may overtake it."""
-
-    def __init__(self, provider_id: str = "p", error: ChannelError | None = None) -> None:
-        self.answer = asyncio.Event()
-        self.provider_id = provider_id
-        self.error = error
-
-    async def __call__(self, ctx: Context, message: OutboundMessage) -> SendResult:
-        await self.answer.wait()
-        if self.error is not None:
-            raise self.error
-        return SendResult(provider_ids=(self.provider_id,))
-
-
-async def under_way(world: World, error: ChannelError | None = None) -> tuple[Partner, Later, Admitted]:
-    """A message whose send waits for the provider's answer."""
-    partner, later = await world.partner(), Later(error=error)
-    world.channel.on(TO, later)
-    await world.start()
-    admitted = await world.accept(partner)
-    await world.channel.called(1)
-    return partner, later, admitted
 
 
 async def test_a_receipt_that_overtakes_the_answer_is_parked_then_claimed(world: World) -> None:
     partner, later, admitted = await under_way(world)
     reply = await world.tell(partner, DeliveryUpdate(event_id="e", status="delivered", provider_id="p"))
     assert reply.status == 200
-    assert await parked(world.database) == 1
+    assert await world.parked() == 1
     assert (await world.message(admitted.message.id)).status == "SENDING"
 
     later.answer.set()
     message = await world.status(admitted, "DELIVERED")
     assert message.captured == PRICE
-    assert await parked(world.database) == 0
+    assert await world.parked() == 0
 
 
 async def test_a_receipt_with_our_correlation_needs_no_answer(world: World) -> None:
@@ -102,7 +57,7 @@ async def test_a_strangers_correlation_moves_nothing(world: World) -> None:
     """Whoever proved to speak for one gateway says nothing about messages of another."""
     victim, attacker = await world.partner(), await world.partner()
     await world.start()
-    admitted = await sent(world, victim)
+    admitted = await world.sent(victim)
     correlation = world.channel.sent[0].ctx.correlation
     for claim in (
         DeliveryUpdate(event_id="e1", status="failed", correlation=correlation),
@@ -113,7 +68,7 @@ async def test_a_strangers_correlation_moves_nothing(world: World) -> None:
         assert reply.status == 200
     await world.node.inbox.tend_once()
     assert (await world.message(admitted.message.id)).status == "SENT"
-    assert await parked(world.database) == 3
+    assert await world.parked() == 3
 
 
 @pytest.mark.parametrize(
@@ -123,13 +78,13 @@ async def test_a_strangers_correlation_moves_nothing(world: World) -> None:
 async def test_a_nonsense_correlation_is_parked_and_harms_nothing(world: World, correlation: str) -> None:
     partner = await world.partner()
     await world.tell(partner, DeliveryUpdate(event_id="e", status="failed", correlation=correlation))
-    assert await parked(world.database) == 1
+    assert await world.parked() == 1
 
 
 async def test_the_same_receipt_counts_once(world: World) -> None:
     partner = await world.partner()
     await world.start()
-    admitted = await sent(world, partner)
+    admitted = await world.sent(partner)
     receipt = DeliveryUpdate(event_id="e", status="delivered", provider_id="p-1")
     await world.tell(partner, receipt, receipt)
     await world.tell(partner, receipt)
@@ -141,7 +96,7 @@ async def test_the_same_receipt_counts_once(world: World) -> None:
 async def test_receipts_of_many_messages_in_one_delivery(world: World) -> None:
     partner = await world.partner()
     await world.start()
-    one, two = await sent(world, partner), await sent(world, partner)
+    one, two = await world.sent(partner), await world.sent(partner)
     await world.tell(
         partner,
         DeliveryUpdate(event_id="e1", status="delivered", provider_id="p-1"),
@@ -164,7 +119,7 @@ async def test_receipts_of_many_messages_in_one_delivery(world: World) -> None:
 async def test_a_failure_tells_its_reason(world: World, said: dict[str, str], code: str) -> None:
     partner = await world.partner()
     await world.start()
-    admitted = await sent(world, partner)
+    admitted = await world.sent(partner)
     await world.tell(
         partner,
         DeliveryUpdate(
@@ -179,7 +134,7 @@ async def test_a_failure_tells_its_reason(world: World, said: dict[str, str], co
 async def test_a_delivery_after_a_failure_is_charged_and_flagged(world: World) -> None:
     partner = await world.partner(credit_micros=PRICE)
     await world.start()
-    admitted = await sent(world, partner)
+    admitted = await world.sent(partner)
     await world.tell(partner, DeliveryUpdate(event_id="e1", status="failed", provider_id="p-1"))
     assert (await world.balance(partner.org)).available == PRICE
     await world.tell(partner, DeliveryUpdate(event_id="e2", status="delivered", provider_id="p-1"))
@@ -193,13 +148,13 @@ async def test_a_late_charge_never_goes_below_the_credit_limit(world: World) -> 
     """Two messages are billable after all, and there is credit for one: in one delivery, and never below the limit."""
     partner = await world.partner(credit_micros=2 * PRICE)
     await world.start()
-    first, second = await sent(world, partner), await sent(world, partner)
+    first, second = await world.sent(partner), await world.sent(partner)
     await world.tell(
         partner,
         DeliveryUpdate(event_id="e1", status="failed", provider_id="p-1"),
         DeliveryUpdate(event_id="e2", status="failed", provider_id="p-2"),
     )
-    third = await sent(world, partner)
+    third = await world.sent(partner)
     assert (await world.balance(partner.org)).available == PRICE
     await world.tell(
         partner,
@@ -214,6 +169,19 @@ async def test_a_late_charge_never_goes_below_the_credit_limit(world: World) -> 
     assert (await world.message(third.message.id)).status == "SENT"
 
 
+async def failed_over(world: World, partner: Partner) -> Admitted:
+    """A message that the first gateway failed to send, and the second sent."""
+    world.channel.on(TO, *[Transient()] * TRIES, SendResult(provider_ids=("p",)))
+    await world.start()
+    admitted = await world.accept(partner)
+    for number in range(TRIES):
+        await world.channel.called(number + 1)
+        await world.state(admitted, "queued", "sent", "sending")
+        world.clock.advance(MINUTE)
+    await world.status(admitted, "SENT")
+    return admitted
+
+
 @pytest.mark.parametrize("correlated", [True, False])
 async def test_a_receipt_is_booked_under_the_gateway_that_sent(open_world: OpenWorld, correlated: bool) -> None:
     """Two gateways of one account: whoever proves to speak for one speaks for both, and their prices differ."""
@@ -223,14 +191,7 @@ async def test_a_receipt_is_booked_under_the_gateway_that_sent(open_world: OpenW
     await world.rate(cheap, 1000)
     world.channel.quote = Quote((QuoteLine("unit", charge_on="delivered"),))
     partner = await world.partner(cheap, dear)
-    world.channel.on(TO, *[Transient()] * TRIES, SendResult(provider_ids=("p",)))
-    await world.start()
-    admitted = await world.accept(partner)
-    for number in range(TRIES):
-        await world.channel.called(number + 1)
-        await world.state(admitted, "queued", "sent", "sending")
-        world.clock.advance(MINUTE)
-    await world.status(admitted, "SENT")
+    admitted = await failed_over(world, partner)
     assert (await world.step(admitted.message.id)).gateway_id == dear.id
     said = {"correlation": world.channel.sent[-1].ctx.correlation} if correlated else {}
     for status in ("delivered", "read"):
@@ -247,14 +208,7 @@ async def test_a_late_receipt_of_an_earlier_attempt_is_booked_under_its_gateway(
     await world.rate(first)
     await world.rate(second)
     partner = await world.partner(first, second)
-    world.channel.on(TO, *[Transient()] * TRIES, SendResult(provider_ids=("p",)))
-    await world.start()
-    admitted = await world.accept(partner)
-    for number in range(TRIES):
-        await world.channel.called(number + 1)
-        await world.state(admitted, "queued", "sent", "sending")
-        world.clock.advance(MINUTE)
-    await world.status(admitted, "SENT")
+    admitted = await failed_over(world, partner)
     correlation = world.channel.sent[0].ctx.correlation
     await world.tell(partner, DeliveryUpdate(event_id="e", status="sent", provider_id="q", correlation=correlation))
     (late,) = [item for item in await world.events(admitted.message.id) if item.source == "provider"]
@@ -284,166 +238,15 @@ async def test_a_receipt_after_a_move_to_another_gateway_is_that_of_the_first(op
     assert (message.status, message.captured, message.contradictory) == ("DELIVERED", 1000, True)
 
 
-async def test_a_watermark_covers_what_was_sent_until_then(open_world: OpenWorld) -> None:
-    world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}))
-    partner = await world.partner()
-    await world.start()
-    early = await sent(world, partner)
-    other = await sent(world, partner, "+491709999999")
-    world.clock.advance(SECOND)
-    mark = to_datetime(world.clock.now())
-    world.clock.advance(SECOND)
-    late = await sent(world, partner)
-    address = Address("e164", TO)
-    await world.tell(partner, DeliveryUpdate(event_id="e1", status="read", recipient=address, watermark=mark))
-    statuses = [(await world.message(item.message.id)).status for item in (early, other, late)]
-    assert statuses == ["READ", "SENT", "SENT"]
-    await world.tell(
-        partner,
-        DeliveryUpdate(event_id="e2", status="delivered", recipient=address, watermark=mark + timedelta(seconds=9)),
-    )
-    statuses = [(await world.message(item.message.id)).status for item in (early, other, late)]
-    assert statuses == ["READ", "SENT", "DELIVERED"]
-    assert await parked(world.database) == 0
-
-
-async def test_a_watermark_is_news_once(open_world: OpenWorld) -> None:
-    """Each one covers the whole conversation again; what is proved already is not stored anew."""
-    world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}))
-    partner = await world.partner()
-    await world.start()
-    admitted = await sent(world, partner)
-    mark = to_datetime(world.clock.now())
-    address = Address("e164", TO)
-    await world.tell(
-        partner,
-        DeliveryUpdate(event_id="e1", status="delivered", recipient=address, watermark=mark),
-        DeliveryUpdate(event_id="e2", status="delivered", provider_id="p-1"),
-    )
-    for number in range(3):
-        update = DeliveryUpdate(event_id=f"w{number}", status="delivered", recipient=address, watermark=mark)
-        await world.tell(partner, update)
-    kinds = [item.kind for item in await world.events(admitted.message.id)]
-    assert kinds.count("delivered") == 1
-    read = DeliveryUpdate(event_id="r", status="read", recipient=address, watermark=mark)
-    await world.tell(partner, read)
-    assert (await world.message(admitted.message.id)).status == "READ"
-
-
-async def test_a_watermark_may_be_older_than_our_answer(open_world: OpenWorld) -> None:
-    """It is on the provider's clock: when the message was there, not when we had heard that it was."""
-    world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}))
-    partner, later, admitted = await under_way(world)
-    mark = to_datetime(world.clock.now())
-    world.clock.advance(SECOND)
-    later.answer.set()
-    await world.status(admitted, "SENT")
-    address = Address("e164", TO)
-    await world.tell(partner, DeliveryUpdate(event_id="e1", status="read", recipient=address, watermark=mark))
-    assert (await world.message(admitted.message.id)).status == "READ"
-
-
-async def test_a_watermark_that_overtakes_the_answer_is_not_lost(open_world: OpenWorld) -> None:
-    world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}))
-    partner, later, admitted = await under_way(world)
-    address, at = Address("e164", TO), to_datetime(world.clock.now())
-    await world.tell(
-        partner,
-        DeliveryUpdate(event_id="r", status="read", recipient=address, watermark=at, occurred_at=at),
-        DeliveryUpdate(event_id="d", status="delivered", recipient=address, watermark=at),
-    )
-    assert (await world.message(admitted.message.id)).status == "SENDING"
-    later.answer.set()
-    assert (await world.status(admitted, "READ")).captured == PRICE
-    told = {item.kind: item for item in await world.events(admitted.message.id)}
-    assert told["read"].occurred_at == world.clock.now()
-    assert await parked(world.database) == 0
-    # Whoever was told once is not told again, and what begins now is not meant.
-    await world.tell(partner, DeliveryUpdate(event_id="r2", status="read", recipient=address, watermark=at))
-    world.clock.advance(SECOND)
-    after = await sent(world, partner)
-    assert (await world.message(after.message.id)).status == "SENT"
-    assert len(await world.events(admitted.message.id)) == 3
-
-
-async def test_a_watermark_of_a_refused_message_proves_nothing(open_world: OpenWorld) -> None:
-    world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}))
-    partner, later, admitted = await under_way(world, InvalidRecipient())
-    mark = to_datetime(world.clock.now())
-    await world.tell(
-        partner, DeliveryUpdate(event_id="r", status="read", recipient=Address("e164", TO), watermark=mark)
-    )
-    later.answer.set()
-    message = await world.status(admitted, "FAILED")
-    assert (message.captured, message.contradictory) == (0, False)
-
-
-async def test_a_watermark_covers_all_that_began_at_the_same_moment(open_world: OpenWorld) -> None:
-    """The clock stands still here; in life two sends to one person may begin within the provider's millisecond."""
-    world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}))
-    partner = await world.partner()
-    await world.start()
-    world.clock.advance(999)
-    both = [await sent(world, partner) for _ in range(2)]
-    mark = to_datetime(world.clock.now() // 1000 * 1000)
-    await world.tell(
-        partner, DeliveryUpdate(event_id="r", status="read", recipient=Address("e164", TO), watermark=mark)
-    )
-    assert {(await world.message(item.message.id)).status for item in both} == {"READ"}
-
-
-async def test_a_watermark_in_the_future_is_about_the_past(open_world: OpenWorld) -> None:
-    world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}))
-    partner = await world.partner()
-    await world.start()
-    before = await sent(world, partner)
-    mark = to_datetime(world.clock.now() + 365 * 24 * HOUR)
-    address = Address("e164", TO)
-    await world.tell(partner, DeliveryUpdate(event_id="r", status="read", recipient=address, watermark=mark))
-    world.clock.advance(SECOND)
-    after = await sent(world, partner)
-    assert [(await world.message(item.message.id)).status for item in (before, after)] == ["READ", "SENT"]
-    world.clock.advance(SECOND)
-    await world.tell(partner, DeliveryUpdate(event_id="r2", status="read", recipient=address, watermark=mark))
-    assert (await world.message(after.message.id)).status == "READ"
-
-
-@pytest.mark.postgres
-async def test_a_watermark_and_the_answer_stored_at_the_same_moment(
-    open_world: OpenWorld, postgres: PostgresDatabase, clock: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Neither transaction sees what the other has not committed yet; so the second waits for the first."""
-    postgres.clock = clock  # type: ignore[assignment]
-    world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}), database=postgres)
-    partner, later, admitted = await under_way(world)
-    stored: list[asyncio.Task[Any]] = []
-    really = watermarks.covered
-
-    def covered(*args: Any) -> Any:
-        found = really(*args)
-        later.answer.set()
-        stored.append(asyncio.ensure_future(world.status(admitted, "SENT", "READ")))
-        await_only(asyncio.wait(stored, timeout=0.3))
-        return found
-
-    monkeypatch.setattr(watermarks, "covered", covered)
-    mark = to_datetime(world.clock.now())
-    await world.tell(
-        partner, DeliveryUpdate(event_id="r", status="read", recipient=Address("e164", TO), watermark=mark)
-    )
-    await stored[0]
-    await world.status(admitted, "READ")
-
-
 async def test_an_orphan_is_kept_and_given_up_in_the_end(world: World) -> None:
     partner = await world.partner()
     await world.tell(partner, DeliveryUpdate(event_id="e", status="delivered", provider_id="nobody's"))
     world.clock.advance(PARKED_FOR - HOUR)
     await world.node.inbox.tend_once()
-    assert await parked(world.database) == 1
+    assert await world.parked() == 1
     world.clock.advance(2 * HOUR)
     await world.node.inbox.tend_once()
-    assert await parked(world.database) == 0
+    assert await world.parked() == 0
 
     def kept(conn: Connection) -> list[str]:
         return [row[0] for row in conn.execute(text("SELECT kind FROM channel_event"))]
@@ -455,7 +258,7 @@ async def test_a_receipt_parked_beside_its_message_is_found_by_the_tender(world:
     """The send's result and the receipt may be stored at the same moment, neither seeing the other."""
     partner = await world.partner()
     await world.start()
-    admitted = await sent(world, partner)
+    admitted = await world.sent(partner)
     now = world.clock.now()
     row = events.Parked(
         gateway_id=partner.gateway.id, event_id="e", status="delivered", provider_id="p-1", correlation=None,
@@ -464,7 +267,7 @@ async def test_a_receipt_parked_beside_its_message_is_found_by_the_tender(world:
     await world.database.write(lambda conn: events.park(conn, [row]))
     await world.node.inbox.tend_once()
     assert (await world.message(admitted.message.id)).status == "DELIVERED"
-    assert await parked(world.database) == 0
+    assert await world.parked() == 0
 
 
 async def test_two_receipts_under_one_event_id_both_wait_for_their_message(world: World) -> None:
@@ -476,10 +279,10 @@ async def test_two_receipts_under_one_event_id_both_wait_for_their_message(world
         DeliveryUpdate(event_id="e", status="delivered", provider_id="p"),
         DeliveryUpdate(event_id="e", status="delivered", provider_id="p"),
     )
-    assert await parked(world.database) == 2
+    assert await world.parked() == 2
     later.answer.set()
     await world.status(admitted, "DELIVERED")
-    assert await parked(world.database) == 0
+    assert await world.parked() == 0
 
 
 async def test_a_receipt_that_makes_no_sense_is_nobody_elses_trouble(world: World) -> None:
@@ -487,7 +290,7 @@ async def test_a_receipt_that_makes_no_sense_is_nobody_elses_trouble(world: Worl
     partner, later, admitted = await under_way(world)
     naive = datetime(2026, 1, 1)  # noqa: DTZ001 - the plugin's fault
     await world.tell(partner, DeliveryUpdate(event_id="e", status="delivered", provider_id="p", occurred_at=naive))
-    assert await parked(world.database) == 0
+    assert await world.parked() == 0
     later.answer.set()
     await world.status(admitted, "SENT")
 
@@ -495,7 +298,7 @@ async def test_a_receipt_that_makes_no_sense_is_nobody_elses_trouble(world: Worl
 async def test_a_parked_receipt_that_makes_no_sense_does_not_hold_up_the_others(world: World) -> None:
     partner = await world.partner()
     await world.start()
-    admitted = await sent(world, partner)
+    admitted = await world.sent(partner)
     now = world.clock.now()
     rows = [
         events.Parked(
@@ -509,7 +312,7 @@ async def test_a_parked_receipt_that_makes_no_sense_does_not_hold_up_the_others(
     await world.database.write(lambda conn: events.park(conn, rows))
     await world.node.inbox.tend_once()
     assert (await world.message(admitted.message.id)).status == "DELIVERED"
-    assert await parked(world.database) == 0
+    assert await world.parked() == 0
 
 
 async def test_a_receipt_on_a_siblings_url_is_for_whichever_sent_it(open_world: OpenWorld) -> None:
@@ -523,10 +326,10 @@ async def test_a_receipt_on_a_siblings_url_is_for_whichever_sent_it(open_world: 
         await world.rate(gateway)
     await world.route(app, second)
     partner = Partner(org, app, await world.key(app), (second,))
-    later = Later()
+    later = LateAnswer()
     world.channel.on(TO, SendResult(provider_ids=("p-0",)), later)
     await world.start()
-    early = await sent(world, partner)
+    early = await world.sent(partner)
     await world.tell(partner, DeliveryUpdate(event_id="e1", status="delivered", provider_id="p-0"), gateway=first)
     assert (await world.message(early.message.id)).status == "DELIVERED"
 
@@ -542,7 +345,7 @@ async def test_a_receipt_on_a_siblings_url_is_for_whichever_sent_it(open_world: 
 async def test_a_providers_price_never_changes_the_partners(world: World) -> None:
     partner = await world.partner()
     await world.start()
-    admitted = await sent(world, partner)
+    admitted = await world.sent(partner)
     await world.tell(
         partner,
         PriceUpdate(event_id="e1", provider_id="p-1", amount=999_999_999, currency="EUR"),  # type: ignore[arg-type]
@@ -587,7 +390,7 @@ async def test_most_receipts_are_read_without_the_history(world: World, monkeypa
     monkeypatch.setattr(events, "of_messages", unread)
     partner = await world.partner()
     await world.start()
-    admitted = await sent(world, partner)
+    admitted = await world.sent(partner)
     for number, status in enumerate(["sent", "delivered", "delivered", "sent", "read", "delivered"]):
         await world.tell(
             partner,
@@ -609,7 +412,7 @@ async def test_most_receipts_are_read_without_the_history(world: World, monkeypa
 async def test_what_contradicts_a_receipt_is_seen_all_the_same(world: World, kind: str) -> None:
     partner = await world.partner()
     await world.start()
-    admitted = await sent(world, partner)
+    admitted = await world.sent(partner)
     for status in ("delivered", kind, "read"):
         await world.tell(partner, DeliveryUpdate(event_id=status, status=status, provider_id="p-1"))  # type: ignore[arg-type]
     message = await world.message(admitted.message.id)
@@ -621,7 +424,7 @@ async def test_an_event_id_that_is_used_twice_proves_what_is_stored(world: World
     """A careless plugin: whatever it calls two receipts, the status is that of the stored events."""
     partner = await world.partner()
     await world.start()
-    admitted = await sent(world, partner)
+    admitted = await world.sent(partner)
     for status in ("sent", "delivered", "failed"):
         await world.tell(partner, DeliveryUpdate(event_id="same", status=status, provider_id="p-1"))  # type: ignore[arg-type]
     message = await world.message(admitted.message.id)

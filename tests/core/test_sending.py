@@ -314,12 +314,7 @@ async def test_a_retry_that_is_only_allowed_by_the_providers_memory_stays_with_i
     channel.on(TO, OutcomeUnknown(), Transient())
     await world.start()
     admitted = await world.accept(partner)
-
-    async def given_up() -> bool:
-        world.clock.advance(SECOND)
-        return (await world.step(admitted.message.id)).state == "unknown"
-
-    await world.until(given_up)
+    await world.state_in_time(admitted, "unknown")
     assert {call.ctx.gateway_id for call in channel.sent} == {first.id}
     assert len(channel.sent) > 1
     assert (await world.message(admitted.message.id)).status == "UNKNOWN"

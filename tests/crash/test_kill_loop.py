@@ -217,17 +217,33 @@ def _counts(conn: Connection) -> tuple[dict[str, str], dict[str, tuple[int, int]
     return statuses, money, int(open_steps)
 
 
+def _still_open(conn: Connection) -> dict[str, Any]:
+    """What keeps the gateway at work, for whoever reads a failure."""
+    open_steps = "FROM step WHERE state IN ('queued', 'claimed', 'sending')"
+    concerned = f"WHERE message_id IN (SELECT message_id {open_steps})"
+    asked = {
+        "step": f"SELECT message_id, state, attempt, tries, claims, lookups, owner, due_at, wake_at {open_steps}",
+        "event": f"SELECT message_id, key, kind, source, at FROM event {concerned}",
+        "delivery": "SELECT id, received_at FROM delivery WHERE state = 'stored'",
+    }
+    found = {name: conn.execute(text(question)).fetchmany(20) for name, question in asked.items()}
+    return {name: [dict(row._mapping) for row in rows] for name, rows in found.items()}
+
+
 async def _quiet(database_url: str) -> None:
     """Wait until everything was sent or is known to be unknown, and every stored delivery is applied.
 
     A receipt that a killed gateway did not take, and that the provider gave up repeating, is gone: that message stays
-    SENT until its receipt window closes.
+    SENT until its receipt window closes. A send that was cut off has a minute to report back before it is looked up;
+    one that the provider never saw is then tried again, some seconds later.
     """
     database = await open_database(database_url)
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while (await database.read(_counts))[2]:  # noqa: ASYNC110 - another process changes it
                 await asyncio.sleep(0.2)
+    except TimeoutError:
+        pytest.fail(f"still at work after two minutes: {await database.read(_still_open)}")
     finally:
         await database.close()
 
@@ -271,7 +287,7 @@ def _judge(rig: Rig, cycles: int, statuses: dict[str, str], money: dict[str, tup
     assert doubled == {}, "sent twice"
     assert len(set(rig.acknowledged.values())) == len(rig.acknowledged), "two keys, one message"
     by_status = Counter(statuses.values())
-    # An unknown one that the provider's records do not hold after a minute is queued again, and may be on its way.
+    # An unknown one that the provider's records do not hold is queued again, and may be on its way.
     pending = {"UNKNOWN", "QUEUED", "SENDING"}
     assert set(by_status) <= {"DELIVERED", "SENT"} | pending, by_status
     never_seen = {identifier for identifier, status in statuses.items() if status not in pending} - seen.keys()

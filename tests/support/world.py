@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 
 from fake_channel import FakeChannel
 from held_clock import HeldClock
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 from waypost import access, credit
 from waypost.admission.candidate import Admitted
 from waypost.admission.request import SendRequest
-from waypost.clock import HOUR
+from waypost.clock import HOUR, SECOND
 from waypost.config import Config
 from waypost.ids import new_id
 from waypost.lifecycle.evidence import Evidence
@@ -30,6 +30,7 @@ from waypost.store.messages import Message
 from waypost.store.organizations import Organization
 from waypost.store.rates import Rate, Route
 from waypost.store.steps import Step
+from waypost.store.tables import parked_event
 from waypost.vault import Vault, new_key
 
 T = TypeVar("T")
@@ -219,6 +220,12 @@ class World:
         request = SendRequest(**{"channel": "SMS", "to": to, "content": {"kind": "text", "body": "Hello"}} | fields)
         return await self.node.desk.accept(secret, lambda: request)
 
+    async def sent(self, partner: Partner, to: str = TO) -> Admitted:
+        """A message that the provider took."""
+        admitted = await self.accept(partner, to)
+        await self.status(admitted, "SENT")
+        return admitted
+
     async def tell(self, partner: Partner, *events: ChannelEvent, **named: Any) -> WebhookReply:
         """A provider's delivery on the partner's (first) gateway, applied."""
         gateway: Gateway = named.pop("gateway", partner.gateway)
@@ -254,12 +261,29 @@ class World:
         await self.until(there, f"state {wanted}")
         return (await self.steps(admitted.message.id))[step_no - 1]
 
+    async def state_in_time(self, admitted: Admitted, *wanted: str) -> Step:
+        """Let the seconds pass, with all that they wake, until a message's first step is in one of these states."""
+
+        async def there() -> bool:
+            self.clock.advance(SECOND)
+            await self.node.outbox.resolve_all()
+            return (await self.step(admitted.message.id)).state in wanted
+
+        await self.until(there, f"state {wanted}")
+        return await self.step(admitted.message.id)
+
     async def rest(self) -> None:
         """Let lanes and sweeper look around a few times, for what must not happen to have its chance."""
         for _ in range(3):
             await self.node.outbox.sweep_once()
             await self.node.outbox.resolve_all()
             await asyncio.sleep(0.03)
+
+    async def parked(self) -> int:
+        """How many receipts wait for their message."""
+        return await self.database.read(
+            lambda conn: conn.execute(select(func.count()).select_from(parked_event)).scalar_one()
+        )
 
     async def message(self, message_id: str) -> Message:
         found = await self.database.read(lambda conn: messages.get(conn, message_id))

@@ -177,6 +177,22 @@ def test_a_message_is_as_far_as_its_furthest_living_step(found: list[str], waiti
 
 
 @pytest.mark.parametrize(
+    ("steps", "waiting", "expected"),
+    [
+        ({1: "UNKNOWN", 2: "EXPIRED"}, False, ("UNKNOWN", 1)), ({1: "FAILED", 2: "EXPIRED"}, False, ("FAILED", 1)),
+        ({1: "FAILED", 2: "CANCELED"}, False, ("FAILED", 1)),
+        ({1: "FAILED", 2: "UNDELIVERED"}, False, ("UNDELIVERED", 2)),
+        ({1: "FAILED", 2: "FAILED"}, False, ("FAILED", 2)), ({1: "FAILED", 2: "SENT"}, False, ("SENT", 2)),
+        ({1: "FAILED", 2: "EXPIRED"}, True, ("QUEUED", 2)),
+    ],
+)  # fmt: skip
+def test_what_nobody_knows_is_not_hidden_by_what_was_not_sent(
+    steps: dict[int, str], waiting: bool, expected: tuple[str, int]
+) -> None:
+    assert message_status(steps, waiting=waiting, unknown=[1]) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
     ("status", "until", "there"),
     [
         ("SENT", "sent", True), ("SENT", "delivered", False), ("DELIVERED", "delivered", True),

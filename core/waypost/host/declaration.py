@@ -14,7 +14,7 @@ from waypost.plugin.types import ChannelInfo, LastReceipt, Limits, Receives, Web
 
 #: What partners may write for a channel, in capital letters.
 _CHANNEL = r"^[A-Z][A-Z0-9_]{0,31}$"
-#: The longest that one send may take, in seconds: a lease is renewed for as long.
+#: The longest that one send may take, in seconds: its lease lasts longer.
 LONGEST_SEND = 600.0
 _SCOPES = ("account_settings", "provider_app_settings")
 

@@ -6,7 +6,7 @@ nothing. A forged POST costs at most `MAX_VERIFICATIONS`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from waypost.clock import Clock
@@ -80,11 +80,10 @@ class Receiver:
             claimants, misconfigured = self._anyone(request, among)
         if not claimants:
             return UNAVAILABLE if misconfigured else (NOT_FOUND if gateway or plugin else UNAUTHORIZED)
-        verdicts = []
+        refused: list[Rejected] = []
         most = MAX_HANDSHAKES if request.method == "GET" and not request.body else MAX_VERIFICATIONS
         for claimant in claimants[:most]:
             verdict = await self._verify(claimant, request)
-            verdicts.append(verdict)
             if isinstance(verdict, Challenge):
                 self._count(claimant.plugin.id, "challenge")
                 return verdict.reply
@@ -92,21 +91,29 @@ class Receiver:
                 await self._store(self._delivery(claimant, request))
                 self._count(claimant.plugin.id, "verified")
                 return verdict.reply or claimant.plugin.info.webhook_ack
-        self._count(claimants[0].plugin.id, "rejected")
-        unconfigured = all(isinstance(verdict, Rejected) and verdict.unconfigured for verdict in verdicts)
-        return UNAVAILABLE if unconfigured else UNAUTHORIZED
+            refused.append(verdict)
+        return self._refuse(claimants[0], refused)
+
+    def _refuse(self, first: _Claimant, refused: Sequence[Rejected]) -> WebhookReply:
+        """Say no, and say it to the log once, however many secrets a stranger had tried."""
+        self._count(first.plugin.id, "rejected")
+        gateway = first.gateway.id if first.gateway else None
+        _LOG.warning(
+            "webhook.rejected",
+            plugin=first.plugin.id,
+            gateway=gateway,
+            reason=refused[0].reason,
+            tried=len(refused),
+        )
+        return UNAVAILABLE if all(verdict.unconfigured for verdict in refused) else UNAUTHORIZED
 
     async def _verify(self, claimant: _Claimant, request: WebhookRequest) -> Verified | Challenge | Rejected:
         ctx = self._accounts.webhook_context(claimant.gateway, claimant.account, claimant.app_settings)
         try:
-            verdict = await claimant.plugin.verify_webhook(ctx, request)
+            return await claimant.plugin.verify_webhook(ctx, request)
         except PluginFaultError as error:
             _LOG.error("webhook.verify_failed", plugin=claimant.plugin.id, problem=error.problem)
             return Rejected("the plugin failed")
-        if isinstance(verdict, Rejected):
-            gateway = claimant.gateway.id if claimant.gateway else None
-            _LOG.warning("webhook.rejected", plugin=claimant.plugin.id, gateway=gateway, reason=verdict.reason)
-        return verdict
 
     def _delivery(self, claimant: _Claimant, request: WebhookRequest) -> Delivery:
         return Delivery(

@@ -24,12 +24,13 @@ delivered one back. A set that contradicts itself (delivered *and* failed, expir
 that never began) keeps the rank and is flagged.
 
 A message's status is that of its furthest step while one is delivered; otherwise of the furthest step still alive;
-otherwise ``QUEUED`` while a fallback is still to come; otherwise of its last step that was tried.
+otherwise ``QUEUED`` while a fallback is still to come; otherwise of its last step, or of the last whose outcome nobody
+knows where later ones were merely not sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -147,14 +148,19 @@ def reached(status: Status, until: str) -> bool:
     return _PROGRESS.get(status, -1) >= wanted[until]
 
 
-def message_status(steps: Mapping[int, Status], *, waiting: bool) -> tuple[Status, int]:
+def message_status(steps: Mapping[int, Status], *, waiting: bool, unknown: Collection[int] = ()) -> tuple[Status, int]:
     """A message's status and the step that decides it, from the status of each step that was started.
 
-    `waiting` says that a later fallback step is still to be started.
+    `waiting` says that a later fallback step is still to be started; `unknown` names the steps of which nobody ever
+    heard what became: a later one that was merely not sent does not hide that.
     """
     alive = {number: status for number, status in steps.items() if status not in NEGATIVE_ENDS}
     if alive:
         best = max(alive, key=lambda number: (_PROGRESS[alive[number]], -number))
         return alive[best], best
     last = max(steps)
-    return ("QUEUED" if waiting else steps[last]), last
+    if waiting:
+        return "QUEUED", last
+    if unknown and steps[last] in ("EXPIRED", "CANCELED"):
+        last = max(unknown)
+    return steps[last], last

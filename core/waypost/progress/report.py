@@ -104,12 +104,8 @@ def _projected(case: Case, now: int) -> Outcome:
     needed: dict[int, Status] = {
         number: status.status for number, status in folded.items() if status.error_code not in LEFT_OUT
     }
-    status, decisive = message_status(needed, waiting=waiting)
-    if status in ("EXPIRED", "CANCELED"):  # by a later step; but an earlier one may have been sent
-        unknown = [number for number in needed if folded[number].error_code == "OUTCOME_UNKNOWN"]
-        if unknown:
-            decisive = max(unknown)
-            status = needed[decisive]
+    unknown = [number for number in needed if folded[number].error_code == "OUTCOME_UNKNOWN"]
+    status, decisive = message_status(needed, waiting=waiting, unknown=unknown)
     settled = all(step.settled_at is not None for step in case.steps)
     case.change.after = status
     case.change.settled = settled and before.settled_at is None

@@ -1,0 +1,169 @@
+"""Watermarks: a receipt for everything that a person was sent until a moment, whichever messages that may be."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from fake_channel import FakeChannel
+from late_answer import under_way
+from sqlalchemy.util import await_only
+from waypost import watermarks
+from waypost.clock import HOUR, SECOND, to_datetime
+from waypost.plugin import Address, DeliveryUpdate
+from waypost.plugin.errors import InvalidRecipient
+from waypost.store.postgres import PostgresDatabase
+from world import PRICE, TO, OpenWorld
+
+
+async def test_a_watermark_covers_what_was_sent_until_then(open_world: OpenWorld) -> None:
+    world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}))
+    partner = await world.partner()
+    await world.start()
+    early = await world.sent(partner)
+    other = await world.sent(partner, "+491709999999")
+    world.clock.advance(SECOND)
+    mark = to_datetime(world.clock.now())
+    world.clock.advance(SECOND)
+    late = await world.sent(partner)
+    address = Address("e164", TO)
+    await world.tell(partner, DeliveryUpdate(event_id="e1", status="read", recipient=address, watermark=mark))
+    statuses = [(await world.message(item.message.id)).status for item in (early, other, late)]
+    assert statuses == ["READ", "SENT", "SENT"]
+    await world.tell(
+        partner,
+        DeliveryUpdate(event_id="e2", status="delivered", recipient=address, watermark=mark + timedelta(seconds=9)),
+    )
+    statuses = [(await world.message(item.message.id)).status for item in (early, other, late)]
+    assert statuses == ["READ", "SENT", "DELIVERED"]
+    assert await world.parked() == 0
+
+
+async def test_a_watermark_is_news_once(open_world: OpenWorld) -> None:
+    """Each one covers the whole conversation again; what is proved already is not stored anew."""
+    world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}))
+    partner = await world.partner()
+    await world.start()
+    admitted = await world.sent(partner)
+    mark = to_datetime(world.clock.now())
+    address = Address("e164", TO)
+    await world.tell(
+        partner,
+        DeliveryUpdate(event_id="e1", status="delivered", recipient=address, watermark=mark),
+        DeliveryUpdate(event_id="e2", status="delivered", provider_id="p-1"),
+    )
+    for number in range(3):
+        update = DeliveryUpdate(event_id=f"w{number}", status="delivered", recipient=address, watermark=mark)
+        await world.tell(partner, update)
+    kinds = [item.kind for item in await world.events(admitted.message.id)]
+    assert kinds.count("delivered") == 1
+    read = DeliveryUpdate(event_id="r", status="read", recipient=address, watermark=mark)
+    await world.tell(partner, read)
+    assert (await world.message(admitted.message.id)).status == "READ"
+
+
+async def test_a_watermark_may_be_older_than_our_answer(open_world: OpenWorld) -> None:
+    """It is on the provider's clock: when the message was there, not when we had heard that it was."""
+    world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}))
+    partner, later, admitted = await under_way(world)
+    mark = to_datetime(world.clock.now())
+    world.clock.advance(SECOND)
+    later.answer.set()
+    await world.status(admitted, "SENT")
+    address = Address("e164", TO)
+    await world.tell(partner, DeliveryUpdate(event_id="e1", status="read", recipient=address, watermark=mark))
+    assert (await world.message(admitted.message.id)).status == "READ"
+
+
+async def test_a_watermark_that_overtakes_the_answer_is_not_lost(open_world: OpenWorld) -> None:
+    world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}))
+    partner, later, admitted = await under_way(world)
+    address, at = Address("e164", TO), to_datetime(world.clock.now())
+    await world.tell(
+        partner,
+        DeliveryUpdate(event_id="r", status="read", recipient=address, watermark=at, occurred_at=at),
+        DeliveryUpdate(event_id="d", status="delivered", recipient=address, watermark=at),
+    )
+    assert (await world.message(admitted.message.id)).status == "SENDING"
+    later.answer.set()
+    assert (await world.status(admitted, "READ")).captured == PRICE
+    told = {item.kind: item for item in await world.events(admitted.message.id)}
+    assert told["read"].occurred_at == world.clock.now()
+    assert await world.parked() == 0
+    # Whoever was told once is not told again, and what begins now is not meant.
+    await world.tell(partner, DeliveryUpdate(event_id="r2", status="read", recipient=address, watermark=at))
+    world.clock.advance(SECOND)
+    after = await world.sent(partner)
+    assert (await world.message(after.message.id)).status == "SENT"
+    assert len(await world.events(admitted.message.id)) == 3
+
+
+async def test_a_watermark_of_a_refused_message_proves_nothing(open_world: OpenWorld) -> None:
+    world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}))
+    partner, later, admitted = await under_way(world, InvalidRecipient())
+    mark = to_datetime(world.clock.now())
+    await world.tell(
+        partner, DeliveryUpdate(event_id="r", status="read", recipient=Address("e164", TO), watermark=mark)
+    )
+    later.answer.set()
+    message = await world.status(admitted, "FAILED")
+    assert (message.captured, message.contradictory) == (0, False)
+
+
+async def test_a_watermark_covers_all_that_began_at_the_same_moment(open_world: OpenWorld) -> None:
+    """The clock stands still here; in life two sends to one person may begin within the provider's millisecond."""
+    world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}))
+    partner = await world.partner()
+    await world.start()
+    world.clock.advance(999)
+    both = [await world.sent(partner) for _ in range(2)]
+    mark = to_datetime(world.clock.now() // 1000 * 1000)
+    await world.tell(
+        partner, DeliveryUpdate(event_id="r", status="read", recipient=Address("e164", TO), watermark=mark)
+    )
+    assert {(await world.message(item.message.id)).status for item in both} == {"READ"}
+
+
+async def test_a_watermark_in_the_future_is_about_the_past(open_world: OpenWorld) -> None:
+    world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}))
+    partner = await world.partner()
+    await world.start()
+    before = await world.sent(partner)
+    mark = to_datetime(world.clock.now() + 365 * 24 * HOUR)
+    address = Address("e164", TO)
+    await world.tell(partner, DeliveryUpdate(event_id="r", status="read", recipient=address, watermark=mark))
+    world.clock.advance(SECOND)
+    after = await world.sent(partner)
+    assert [(await world.message(item.message.id)).status for item in (before, after)] == ["READ", "SENT"]
+    world.clock.advance(SECOND)
+    await world.tell(partner, DeliveryUpdate(event_id="r2", status="read", recipient=address, watermark=mark))
+    assert (await world.message(after.message.id)).status == "READ"
+
+
+@pytest.mark.postgres
+async def test_a_watermark_and_the_answer_stored_at_the_same_moment(
+    open_world: OpenWorld, postgres: PostgresDatabase, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither transaction sees what the other has not committed yet; so the second waits for the first."""
+    postgres.clock = clock  # type: ignore[assignment]
+    world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}), database=postgres)
+    partner, later, admitted = await under_way(world)
+    stored: list[asyncio.Task[Any]] = []
+    really = watermarks.covered
+
+    def covered(*args: Any) -> Any:
+        found = really(*args)
+        later.answer.set()
+        stored.append(asyncio.ensure_future(world.status(admitted, "SENT", "READ")))
+        await_only(asyncio.wait(stored, timeout=0.3))
+        return found
+
+    monkeypatch.setattr(watermarks, "covered", covered)
+    mark = to_datetime(world.clock.now())
+    await world.tell(
+        partner, DeliveryUpdate(event_id="r", status="read", recipient=Address("e164", TO), watermark=mark)
+    )
+    await stored[0]
+    await world.status(admitted, "READ")
