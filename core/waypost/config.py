@@ -44,6 +44,8 @@ class Config(BaseSettings):
     max_wait: float = Field(default=30.0, ge=0, le=300)
     #: How long an accepted message is tried, in seconds, where the request does not say.
     validity: int = Field(default=86_400, ge=1, le=30 * 86_400)
+    #: How long an idempotency key is remembered after its first use, in seconds.
+    idempotency: int = Field(default=30 * 86_400, ge=86_400, le=3650 * 86_400)
     #: How long a node may be silent before its work is taken over, in seconds.
     lease: float = Field(default=60.0, ge=1, le=3600)
     #: How often a lane and the sweeper look at the database when nobody nudges them, in seconds.

@@ -29,6 +29,7 @@ from waypost.metrics import Metrics
 from waypost.outbox.service import Outbox
 from waypost.plugin.types import LastReceipt
 from waypost.progress.case import Change, Rules
+from waypost.retention import EVERY, forget_old
 from waypost.routing import Directory, load_directory
 from waypost.store import listeners, migrate, nodes, rates, steps
 from waypost.store.database import Database, StoreUnavailableError, Work, open_database
@@ -190,6 +191,7 @@ class Node:
         self._tasks = [
             loop.create_task(self._keep_directory(), name="directory"),
             loop.create_task(self._beat(), name="heartbeat"),
+            loop.create_task(self._forget(), name="retention"),
         ]
         self.watchdog.start()
         self.ready = True
@@ -284,6 +286,17 @@ class Node:
                 _LOG.error("heartbeat.store_unavailable", problem=str(error))
             except Exception:  # noqa: BLE001 - a node whose heart stands still is taken for dead
                 _LOG.exception("heartbeat.fault")
+
+    async def _forget(self) -> None:
+        while True:
+            try:
+                if forgotten := await forget_old(self.database, idempotency=self.config.idempotency):
+                    _LOG.info("retention.forgot", idempotency_keys=forgotten)
+            except StoreUnavailableError as error:
+                _LOG.error("retention.store_unavailable", problem=str(error))
+            except Exception:  # noqa: BLE001 - a fault of one hour must not be that of all later ones
+                _LOG.exception("retention.fault")
+            await asyncio.sleep(EVERY)
 
     # ---- what the parts tell each other
 

@@ -9,14 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import aiohttp
 import pytest
 import structlog
 from fake_channel import FakeChannel
 from sqlalchemy import Connection, text
 from waypost.clock import MINUTE, to_datetime
-from waypost.inbox import parse
+from waypost.inbox import parse, service
 from waypost.inbox.receive import MAX_VERIFICATIONS
-from waypost.inbox.service import LARGE
+from waypost.inbox.service import LARGE, MOST_TRIES
 from waypost.plugin import (
     Address,
     AddressChange,
@@ -500,6 +501,68 @@ async def test_what_a_killed_node_left_behind_is_applied(world: World) -> None:
     await world.node.inbox.tend_once()
     assert await inbox_of(world, partner) == []  # its node may still be at it
     world.clock.advance(MINUTE)
+    await world.node.inbox.tend_once()
+    assert len(await inbox_of(world, partner)) == 1
+
+
+async def test_a_delivery_that_kills_every_node_is_given_up_and_its_neighbours_are_applied(
+    open_world: OpenWorld, database: Database
+) -> None:
+    class Deadly(FakeChannel):
+        @hookimpl
+        def parse_event(self, ctx: object, request: WebhookRequest) -> Sequence[ChannelEvent]:  # type: ignore[override]
+            if request.body == b"deadly":
+                raise KeyboardInterrupt
+            return [wrote(request.body.decode())]
+
+    world = await open_world(Deadly())
+    partner = await owned(world)
+    rows = [
+        deliveries.Delivery(
+            id=f"raw_{body}", plugin="fake", gateway_id=partner.gateway.id, provider_app_id=None,
+            request=world.channel.tells(body=body.encode()), received_at=world.clock.now(),
+        )
+        for body in ("a", "deadly", "z")
+    ]  # fmt: skip
+    await world.database.write(lambda conn: deliveries.add_many(conn, rows))
+    world.clock.advance(MINUTE)
+    for _ in range(MOST_TRIES):
+        another = await World.open(database, world.clock, world.channel, vault=world.node.vault)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                await another.node.inbox.tend_once()
+        finally:
+            await aiohttp.ClientSession.close(another.node.http)
+    await world.node.inbox.tend_once()
+    assert sorted(row.provider_id for row in await inbox_of(world, partner)) == ["a", "z"]
+    assert await states(world.database) == [
+        ("applied", ""), ("failed", f"{MOST_TRIES} processes ended while they read it"), ("applied", ""),
+    ]  # fmt: skip
+    assert await world.database.write(lambda conn: deliveries.queue_again(conn, "fake")) == 1
+    (again,) = await world.database.read(lambda conn: deliveries.stored_before(conn, world.clock.now(), ["fake"], 9))
+    assert again.tries == 0
+
+
+async def test_a_store_that_is_down_is_no_reason_to_give_a_delivery_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the same process that tries, however often."""
+    partner = await owned(world)
+    delivery = deliveries.Delivery(
+        id="raw_1", plugin="fake", gateway_id=partner.gateway.id, provider_app_id=None,
+        request=world.channel.tells(wrote()), received_at=world.clock.now(),
+    )  # fmt: skip
+    await world.database.write(lambda conn: deliveries.add_many(conn, [delivery]))
+    world.clock.advance(MINUTE)
+
+    def down(*_: object) -> None:
+        raise StoreUnavailableError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(service, "apply", down)
+        for _ in range(MOST_TRIES + 2):
+            await world.node.inbox.tend_once()
+    assert await states(world.database) == [("stored", "")]
     await world.node.inbox.tend_once()
     assert len(await inbox_of(world, partner)) == 1
 

@@ -39,6 +39,8 @@ PARKED_FOR = 72 * HOUR
 MAX_BATCH = 128
 #: So many new ones share a transaction at most: each may hold many events, and others wait for its locks.
 MAX_TOGETHER = 32
+#: So many processes may end while they read what was left behind; then it is kept as failed, for somebody to look at.
+MOST_TRIES = 5
 #: Deliveries with more bytes are parsed beside the event loop.
 LARGE = 1_000_000
 
@@ -75,6 +77,7 @@ class Inbox:
         )
         self._receiver = Receiver(accounts, directory, plugins, clock, self._accept, count)
         self._waiting: list[Delivery] = []
+        self._tried: set[str] = set()
         self._parked_after = receipts.FIRST_PARKED
         self._applying: asyncio.Task[None] | None = None
         self._tending: asyncio.Task[None] | None = None
@@ -117,7 +120,8 @@ class Inbox:
         except StoreUnavailableError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the provider can do nothing about it
-            problem = _poisoned(delivery, error)
+            problem = _raised(error)
+            _tell(delivery, problem)
             await self._database.write(lambda conn: deliveries.add_read(conn, [(delivery, problem)]))
 
     def _take(self, conn: Connection, parsed: Sequence[Parsed]) -> Sequence[Applied]:
@@ -161,7 +165,7 @@ class Inbox:
             _LOG.error("inbox.store_unavailable", deliveries=len(parsed), problem=str(error))
         except Exception as error:  # noqa: BLE001 - a poisoned delivery must not take its neighbours down
             if len(parsed) == 1:
-                await self._give_up(parsed[0], error)
+                await self._give_up(parsed[0].delivery, _raised(error))
                 return
             middle = len(parsed) // 2
             await self._apply(parsed[:middle])
@@ -169,10 +173,10 @@ class Inbox:
         else:
             applied.tell(self._changed, self._received)
 
-    async def _give_up(self, parsed: Parsed, error: Exception) -> None:
-        problem = _poisoned(parsed.delivery, error)
+    async def _give_up(self, delivery: Delivery, problem: str) -> None:
+        _tell(delivery, problem)
         with contextlib.suppress(StoreUnavailableError):
-            await self._database.write(lambda conn: deliveries.set_failed(conn, parsed.delivery.id, problem))
+            await self._database.write(lambda conn: deliveries.set_failed(conn, delivery.id, problem))
 
     async def parse_again(self, plugin: str, limit: int = 1000) -> int:
         """Parse once more what a plugin's parser failed on, as after a fix; return how many were applied."""
@@ -206,8 +210,7 @@ class Inbox:
             lambda conn: deliveries.stored_before(conn, now - left_behind, mine, MAX_BATCH)
         )
         waiting = {item.id for item in self._waiting}
-        if found := [item for item in found if item.id not in waiting]:
-            await self._apply([await self._parsed(item) for item in found])
+        await self._apply_left_behind([item for item in found if item.id not in waiting])
 
         after = self._parked_after
 
@@ -218,9 +221,33 @@ class Inbox:
         changes, self._parked_after = await self._database.write(retry)
         self._changed(changes)
 
+    async def _apply_left_behind(self, found: Sequence[Delivery]) -> None:
+        """Apply what a killed node left behind: together, but alone what another process has begun to read in vain.
 
-def _poisoned(delivery: Delivery, error: Exception) -> str:
+        Reading it may be what killed the node, by its memory for instance, and would be the end of every other.
+        """
+        self._tried.intersection_update(item.id for item in found)
+        suspects = [item for item in found if item.tries and item.id not in self._tried]
+        alone = {item.id for item in suspects}
+        if together := [item for item in found if item.id not in alone]:
+            await self._try(together)
+        for item in suspects:
+            if item.tries < MOST_TRIES:
+                await self._try([item])
+            else:
+                await self._give_up(item, f"{MOST_TRIES} processes ended while they read it")
+
+    async def _try(self, batch: Sequence[Delivery]) -> None:
+        if begun := [item.id for item in batch if item.id not in self._tried]:
+            await self._database.write(lambda conn: deliveries.count_try(conn, begun))
+            self._tried.update(begun)
+        await self._apply([await self._parsed(item) for item in batch])
+
+
+def _raised(error: Exception) -> str:
     """What to store of a delivery whose events could not be applied: a plugin's fault in what it made of it."""
-    problem = f"applying it raised {type(error).__name__}"
+    return f"applying it raised {type(error).__name__}"
+
+
+def _tell(delivery: Delivery, problem: str) -> None:
     _LOG.error("inbox.apply_failed", delivery=delivery.id, plugin=delivery.plugin, problem=problem)
-    return problem

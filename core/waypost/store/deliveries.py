@@ -22,7 +22,10 @@ MOST_BYTES = 64_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """A verified delivery. `gateway_id` is None on a URL that several gateways share."""
+    """A verified delivery. `gateway_id` is None on a URL that several gateways share.
+
+    `tries` says how many processes began to read it after the one that had stored it.
+    """
 
     id: str
     plugin: str
@@ -30,6 +33,7 @@ class Delivery:
     provider_app_id: str | None
     request: WebhookRequest
     received_at: int
+    tries: int = 0
 
 
 _COLUMNS = (
@@ -88,6 +92,11 @@ def set_applied(conn: Connection, ids: Sequence[str]) -> None:
         run_by(conn, "UPDATE delivery SET state = 'applied', problem = '' WHERE id {}", ids)
 
 
+def count_try(conn: Connection, ids: Sequence[str]) -> None:
+    """Say that one more process is about to read these, which may be the end of it."""
+    run_by(conn, "UPDATE delivery SET tries = tries + 1 WHERE id {}", ids)
+
+
 def set_failed(conn: Connection, delivery_id: str, problem: str) -> None:
     """Say that the parser failed on this one; it can be parsed again after a plugin fix."""
     update_many(conn, delivery, where=("id",), values=("state", "problem"), rows=[(delivery_id, "failed", problem)])
@@ -135,7 +144,7 @@ def queue_again(conn: Connection, plugin: str) -> int:
     queued = conn.execute(
         update(delivery)
         .where(delivery.c.state == "failed", text("state <> 'applied'"), delivery.c.plugin == plugin)
-        .values(state="stored", problem="")
+        .values(state="stored", problem="", tries=0)
     )
     return int(queued.rowcount)
 
@@ -158,4 +167,5 @@ def _delivery(row: Any) -> Delivery:
             body=body,
         ),
         received_at=row["received_at"],
+        tries=row["tries"],
     )

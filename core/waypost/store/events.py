@@ -267,7 +267,13 @@ def idempotency_records(conn: Connection, pairs: Iterable[tuple[str, str]]) -> d
     return {(record.app_id, record.key): record for record in records if (record.app_id, record.key) in wanted}
 
 
-def forget_idempotency(conn: Connection, before: int) -> int:
-    """Forget keys first used before then."""
-    result = conn.execute(text("DELETE FROM idempotency WHERE created_at < :before"), {"before": before})
+def forget_idempotency(conn: Connection, before: int, limit: int) -> int:
+    """Forget the oldest of the keys first used before then; return how many."""
+    result = conn.execute(
+        text(
+            "DELETE FROM idempotency WHERE (app_id, key) IN (SELECT app_id, key FROM idempotency"
+            " WHERE created_at < :before ORDER BY created_at LIMIT :limit)"
+        ),
+        {"before": before, "limit": limit},
+    )
     return int(result.rowcount)

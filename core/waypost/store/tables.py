@@ -391,6 +391,7 @@ idempotency = Table(
     PrimaryKeyConstraint("app_id", "key"),
     sqlite_with_rowid=False,
 )
+Index("ix_idempotency_created", idempotency.c.created_at)
 
 # ------------------------------------------------------------------------------------------ what providers send us
 
@@ -409,6 +410,7 @@ delivery = Table(
     _int("received_at"),
     _text("state", "stored"),
     _text("problem"),
+    _int("tries", default=0),
     CheckConstraint("state IN ('stored', 'applied', 'failed')", name="state"),
 )
 Index(

@@ -58,6 +58,7 @@ def upgrade() -> None:
         sa.Column("received_at", sa.BigInteger(), nullable=False),
         sa.Column("state", sa.Text(), server_default="stored", nullable=False),
         sa.Column("problem", sa.Text(), server_default="", nullable=False),
+        sa.Column("tries", sa.BigInteger(), server_default="0", nullable=False),
         sa.CheckConstraint("state IN ('stored', 'applied', 'failed')", name=op.f("ck_delivery_state")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_delivery")),
     )
@@ -95,6 +96,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("app_id", "key", name=op.f("pk_idempotency")),
         sqlite_with_rowid=False,
     )
+    op.create_index("ix_idempotency_created", "idempotency", ["created_at"], unique=False)
     op.create_table(
         "inbound_message",
         sa.Column("id", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
@@ -493,6 +495,7 @@ def downgrade() -> None:
     op.drop_table("message")
     op.drop_index(op.f("ix_inbound_message_app_id_id"), table_name="inbound_message")
     op.drop_table("inbound_message")
+    op.drop_index("ix_idempotency_created", table_name="idempotency")
     op.drop_table("idempotency")
     op.drop_table("event")
     op.drop_index(
