@@ -43,6 +43,8 @@ Role = Literal["all", "api", "worker"]
 #: A send's own deadline, and some: how long stopping waits for sends under way, in seconds.
 PATIENCE = 35.0
 HEARTBEAT = 5.0
+#: So many of the store's connections serve what partners ask for, at most.
+READS = 4
 
 _LOG = logger()
 
@@ -145,6 +147,7 @@ class Node:
         self._tasks: list[asyncio.Task[None]] = []
         self._refresh_now = asyncio.Event()
         self._refreshing = asyncio.Lock()
+        self._reading = asyncio.Semaphore(READS)
         self.ready = False
 
     # ---- life
@@ -215,8 +218,9 @@ class Node:
         await self.database.close()
 
     async def read(self, work: Work[T]) -> T:
-        """Read from the store."""
-        return await self.database.read(work)
+        """Read from the store what a partner asks for; only so many at a time, so that sending need not wait for it."""
+        async with self._reading:
+            return await self.database.read(work)
 
     def disable_plugin(self, plugin: ChannelPlugin, reason: str) -> None:
         """Stop using a plugin on this node until it is started again: its messages wait, everything else goes on."""

@@ -93,7 +93,8 @@ class AdminSocket:
         )
         try:
             result = await call(operator, name, arguments)
-            await self._node.refresh()  # what was changed holds here before the answer says so
+            with contextlib.suppress(StoreUnavailableError):  # it is done, whatever comes after it
+                await self._node.refresh()  # what was changed holds here before the answer says so
         except OperationError as error:
             return _error(error.code, str(error))
         except (StoreUnavailableError, VaultError) as error:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.util import await_only
 from standings import revoke, rows, suspend_app, suspend_org, without_foreign_keys
-from waypost import refusals
+from waypost import credit, refusals
 from waypost.admission.admit import admit, admit_at_once
 from waypost.admission.candidate import Admitted, Candidate
 from waypost.admission.intake import Intake
 from waypost.admission.request import FallbackRequest, SendRequest
 from waypost.clock import HOUR, SECOND
-from waypost.refusals import Refusal
+from waypost.refusals import InsufficientCredit, Refusal
 from waypost.store import admissions, keys, ledger, migrate, views
 from waypost.store.database import StoreUnavailableError
+from waypost.store.postgres import PostgresDatabase
 from waypost.store.views import View
 from world import PRICE, TO, Partner, World
 
@@ -184,6 +187,44 @@ async def test_more_rows_than_a_statement_takes_are_left_to_the_transaction(
     assert not await at_once(world, batch)
     assert await one_by_one(world, batch) == [Admitted] * 5
     assert await world.books_balance()
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+async def test_credit_that_comes_while_the_statement_waits_for_it_suffices(
+    world: World, postgres: PostgresDatabase
+) -> None:
+    """It saw the balance before the top-up, waited for it, and writes to the balance after it."""
+    partner = await world.partner(credit_micros=PRICE)
+    await world.accept(partner)
+    held, go = asyncio.Event(), asyncio.Event()
+
+    def top_up(conn: Connection) -> None:
+        locked = ledger.lock_balances(conn, [partner.org.id])
+        ledger.post(conn, [credit.move("top_up", partner.org.id, PRICE, 1)], locked)
+        held.set()
+        await_only(go.wait())
+
+    operator = asyncio.create_task(postgres.write(top_up))
+    await held.wait()
+    sending = asyncio.create_task(world.accept(partner))
+    await waits_for_a_lock(postgres)
+    go.set()
+    await operator
+    assert isinstance(await sending, Admitted)
+    with pytest.raises(InsufficientCredit):
+        await world.accept(partner)
+    assert await world.books_balance()
+
+
+async def waits_for_a_lock(postgres: PostgresDatabase) -> None:
+    def waiting(conn: Connection) -> bool:
+        asked = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        return conn.execute(text(asked)).first() is not None
+
+    async with asyncio.timeout(10):
+        while not await postgres.read(waiting):  # noqa: ASYNC110 - another process changes it
+            await asyncio.sleep(0.01)
 
 
 async def test_other_trouble_is_not_taken_for_a_refusal(world: World) -> None:

@@ -35,7 +35,7 @@ async def test_a_claim_that_is_being_given_up_is_not_sent(
     await outbox.stop(1)
     lane, message_id = outbox.lanes[second.id], admitted.message.id
     clock.advance(31 * SECOND)
-    await database.write(lambda conn: sweeper.sweep(conn, [message_id], rules, clock.now(), frozenset()))
+    await database.write(lambda conn: sweeper.sweep(conn, [message_id], rules, clock.now(), {}))
     now, owner = clock.now(), outbox._owner
     (claimed,) = await database.write(
         lambda conn: steps.claim(conn, second.id, [partner.app.id], 1, owner, now, now + 60 * SECOND)
@@ -53,7 +53,7 @@ async def test_a_claim_that_is_being_given_up_is_not_sent(
         return really(conn, reports, *args, **options)
 
     monkeypatch.setattr(sweeper, "report", report)
-    await database.write(lambda conn: sweeper.sweep(conn, [message_id], rules, clock.now(), frozenset()))
+    await database.write(lambda conn: sweeper.sweep(conn, [message_id], rules, clock.now(), {}))
     assert not await begun[0]
     step = (await world.steps(message_id))[1]
     assert (step.state, step.owner) == ("queued", None)

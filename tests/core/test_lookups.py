@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from fake_channel import FakeChannel
 from waypost.admission.candidate import Admitted
@@ -13,6 +15,7 @@ from waypost.plugin import (
     OutboundMessage,
     OutcomeUnknown,
     Permanent,
+    SendAttempt,
     SendResult,
     Transient,
 )
@@ -106,6 +109,34 @@ async def test_lookups_become_rarer_and_end_with_the_window(world: World, channe
     message = await world.status(admitted, "FAILED")
     assert message.error_code == "OUTCOME_UNKNOWN"
     assert len(channel.sent) == 1
+
+
+async def test_no_more_are_looked_up_at_once_than_may_be_sent(open_world: OpenWorld) -> None:
+    channel = FakeChannel(hooks=frozenset({"lookup"})).on("*", *[OutcomeUnknown()] * 8)
+    world = await open_world(channel)
+    gateway = await world.gateway(concurrency=3)
+    await world.rate(gateway)
+    partner = await world.partner(gateway)
+    under_way: list[int] = []
+    most = [0]
+
+    async def found(ctx: Context, attempt: SendAttempt) -> LookupResult:
+        under_way.append(1)
+        most[0] = max(most[0], len(under_way))
+        await asyncio.sleep(0)
+        under_way.pop()
+        return LookupResult(found=True, provider_ids=(attempt.correlation,), status="delivered")
+
+    channel.lookup_answers.extend([found] * 8)
+    await world.start()
+    batch = [await world.accept(partner, f"+49151123456{number:02}") for number in range(8)]
+    for admitted in batch:
+        await world.state(admitted, "unknown")
+    world.clock.advance(FIRST_LOOKUP)
+    for admitted in batch:
+        await world.state_in_time(admitted, "ended")
+    assert most[0] <= 3
+    assert len(channel.looked_up) == 8
 
 
 async def test_a_lookup_that_contradicts_a_receipt_is_flagged(world: World, channel: FakeChannel) -> None:

@@ -24,6 +24,7 @@ from waypost.plugin import (
 )
 from waypost.plugin.errors import Transient
 from waypost.store import events
+from waypost.store.events import Parked
 from world import PRICE, TO, OpenWorld, Partner, World
 
 
@@ -267,6 +268,23 @@ async def test_a_receipt_parked_beside_its_message_is_found_by_the_tender(world:
     await world.database.write(lambda conn: events.park(conn, [row]))
     await world.node.inbox.tend_once()
     assert (await world.message(admitted.message.id)).status == "DELIVERED"
+    assert await world.parked() == 0
+
+
+async def test_many_parked_receipts_have_their_turn_together(world: World) -> None:
+    """Forty a second and node would be fewer than may come."""
+    gateway = await world.gateway()
+    old = world.clock.now() - PARKED_FOR - SECOND
+    rows = [
+        Parked(
+            gateway_id=gateway.id, event_id=f"e{number}", status="delivered", provider_id=f"p{number}",
+            correlation=None, event="{}", received_at=old,
+        )
+        for number in range(1500)
+    ]  # fmt: skip
+    await world.database.write(lambda conn: events.park(conn, rows))
+    assert await world.parked() == 1500
+    await world.node.inbox.tend_once()
     assert await world.parked() == 0
 
 

@@ -255,6 +255,32 @@ async def test_who_lost_the_lease_stores_nothing_and_stops(setting: Setting) -> 
     assert await world.database.read(listeners.owners) == {gateway.id: "node_other"}
 
 
+async def test_events_make_room_for_the_lease_to_be_prolonged(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On PostgreSQL one that overlaps the next, on and on, would keep the lease's row from everybody else."""
+    await setting.world.start()
+    await setting.listened_to(1)
+    (listener,) = setting.world.node.listeners._listeners.values()
+    take, prolonging, go = listener._take, asyncio.Event(), asyncio.Event()
+
+    async def prolonged() -> bool:
+        prolonging.set()
+        await go.wait()
+        return await take()
+
+    monkeypatch.setattr(listener, "_take", prolonged)
+    async with asyncio.timeout(10):
+        await prolonging.wait()
+    await setting.provider.says("meanwhile")
+    for _ in range(20):
+        await asyncio.sleep(0.01)
+        assert await setting.inbound() == []
+    go.set()
+    await setting.heard()
+    assert await setting.inbound() == ["meanwhile"]
+
+
 async def test_new_settings_take_a_new_connection(setting: Setting) -> None:
     world, gateway = setting.world, setting.partner.gateway
     await world.start()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from deployment import PRICE, TO, Deployment
 from waypost.ids import new_id
+from waypost.node import READS
 from world import Partner
 
 
@@ -47,6 +51,30 @@ async def test_the_balance(gateway: Deployment, partner: Partner) -> None:
         '{"success":true,"data":{"balance":99.88,"held":0.12,"available":99.76,"creditLimit":0,'
         '"spendable":99.76,"currency":"SGD"}}'
     )
+
+
+async def test_so_many_lists_at_once_leave_the_store_to_others(
+    gateway: Deployment, partner: Partner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sends must not wait behind another partner's lists."""
+    database = gateway.node.database
+    really, under_way, most = database.read, [0], [0]
+
+    async def read(work: Callable[..., Any]) -> Any:
+        if "messages.page" not in inspect.getsource(work):
+            return await really(work)
+        under_way[0] += 1
+        most[0] = max(most[0], under_way[0])
+        try:
+            await asyncio.sleep(0.01)
+            return await really(work)
+        finally:
+            under_way[0] -= 1
+
+    monkeypatch.setattr(database, "read", read)
+    answers = await asyncio.gather(*(gateway.get("/partner/messages", partner.secret) for _ in range(3 * READS)))
+    assert {answer.status for answer in answers} == {200}
+    assert most[0] == READS
 
 
 async def _five(gateway: Deployment, partner: Partner) -> list[str]:

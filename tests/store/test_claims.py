@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import Connection
 from waypost.store import gateways, steps
 from waypost.store.bulk import insert_many
 from waypost.store.database import Database, open_database
@@ -55,7 +56,7 @@ async def test_no_step_is_claimed_by_two(database: Database) -> None:
 @pytest.mark.postgres
 async def test_no_step_is_claimed_by_two_that_hold_their_transactions_open(postgres: Database) -> None:
     """Really at once: each transaction stays open until all have claimed."""
-    from sqlalchemy import Connection, text
+    from sqlalchemy import text
 
     await add(postgres, *(queued(number) for number in range(40)))
     others = [await open_database(postgres.url) for _ in range(4)]
@@ -127,6 +128,22 @@ async def test_tokens_are_shared_by_all_nodes_and_come_back_with_time(database: 
     await database.write(lambda conn: gateways.return_tokens(conn, "gw_1", 2))
     assert await take(4, start) == 2
     assert await take(99, start + 60 * second) == 10  # no more than a second's worth is kept
+
+
+async def test_clocks_that_differ_make_no_tokens(database: Database) -> None:
+    """Two nodes in turn, the second a little behind."""
+    await database.write(lambda conn: gateways.add(conn, a_gateway(10)))
+    start, millisecond = 1_000_000_000, 1000
+
+    def second(conn: Connection) -> int:
+        gateways.take_tokens(conn, "gw_1", 99, start)
+        late = (0, 20)
+        return sum(
+            gateways.take_tokens(conn, "gw_1", 99, start + (turn * 10 - late[turn % 2]) * millisecond)
+            for turn in range(101)
+        )
+
+    assert await database.write(second) == 10
 
 
 async def test_an_unlimited_gateway_has_always_enough(database: Database) -> None:

@@ -211,6 +211,8 @@ class FakeChannel:
         answer = self.lookup_answers.popleft() if self.lookup_answers else None
         if isinstance(answer, Exception):
             raise answer
+        if callable(answer):
+            answer = await answer(ctx, attempt)
         return answer  # type: ignore[no-any-return]
 
     @hookimpl

@@ -14,6 +14,8 @@ from waypost.plugin.types import LookupResult, Quote, QuoteLine, ReceiptStatus, 
 
 #: More units than any message has, and few enough that their price fits.
 MOST_UNITS = 1_000_000
+#: How long a provider's id may be, in bytes: PostgreSQL indexes not much more.
+LONGEST_ID = 1000
 _CHARGED_ON = frozenset({"sent", "delivered"})
 _RECEIPTS = get_args(ReceiptStatus)
 _SENT_AS = frozenset({"accepted", "sent"})
@@ -88,7 +90,6 @@ def _is_storable(text: Any) -> bool:
     if type(text) is not str or not text or "\0" in text:
         return False
     try:
-        text.encode()
+        return len(text.encode()) <= LONGEST_ID
     except UnicodeEncodeError:
         return False
-    return True

@@ -110,6 +110,9 @@ class Listener:
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._until = 0.0
+        #: Cleared while the lease is prolonged: each event holds it, and where they overlap nobody else gets by.
+        self._may_emit = asyncio.Event()
+        self._may_emit.set()
 
     def start(self) -> None:
         """Begin to try."""
@@ -181,11 +184,14 @@ class Listener:
 
     async def _still_mine(self) -> bool:
         """Prolong the lease; while the store is down, go on for as long as the lease lasts."""
+        self._may_emit.clear()
         try:
             return await self._take()
         except StoreUnavailableError as error:
             _LOG.error("listener.store_unavailable", gateway=self.gateway_id, problem=str(error))
             return asyncio.get_running_loop().time() < self._until - self._tools.lease / 3
+        finally:
+            self._may_emit.set()
 
     # ---- listening
 
@@ -242,6 +248,7 @@ class Listener:
                 raise LeaseLostError
             return apply_events(conn, [placed], tools.rules, tools.clock)
 
+        await self._may_emit.wait()
         try:
             applied = await tools.database.write(work)
         except (StoreUnavailableError, LeaseLostError):

@@ -37,6 +37,8 @@ LEFT_BEHIND = 30 * SECOND
 PARKED_FOR = 72 * HOUR
 #: So many that were stored before are applied at a time.
 MAX_BATCH = 128
+#: So many rounds of parked receipts are tried again at a time.
+MOST_ROUNDS = 20
 #: So many new ones share a transaction at most: each may hold many events, and others wait for its locks.
 MAX_TOGETHER = 32
 #: So many processes may end while they read what was left behind; then it is kept as failed, for somebody to look at.
@@ -212,6 +214,13 @@ class Inbox:
         waiting = {item.id for item in self._waiting}
         await self._apply_left_behind([item for item in found if item.id not in waiting])
 
+        for _ in range(MOST_ROUNDS):
+            await self._retry_parked(now)
+            if self._parked_after == receipts.FIRST_PARKED:
+                break
+
+    async def _retry_parked(self, now: int) -> None:
+        """Try some parked receipts again, from where the last round had come to."""
         after = self._parked_after
 
         def retry(conn: Connection) -> tuple[list[Change], ParkedAt]:

@@ -136,6 +136,13 @@ def not_accepted(attempt: Attempt, error: ChannelError, now: int) -> Report:
     return Report(evidence(step, "unknown", now, **details), _idempotent_retry(attempt, now))
 
 
+def not_begun(attempt: Attempt, now: int) -> Report:
+    """It was claimed and could not be begun, which is neither its own doing nor its gateway's."""
+    step = attempt.step
+    retry = Retry(due_at=now + SECOND, choice=step.choice, tries=step.tries, deduped_until=attempt.deduped_until)
+    return Report(evidence(step, "not_sent", now, code="NOT_BEGUN"), retry)
+
+
 def _idempotent_retry(attempt: Attempt, now: int) -> Retry | None:
     """Try again all the same where the provider dedupes by our key and still remembers it."""
     if now >= attempt.deduped_until:

@@ -39,7 +39,8 @@ MAX_CLAIM = 64
 ROOM = 4
 #: … but not for longer, in seconds.
 GATHERING = 0.02
-#: How long to wait between two tries to store a result, in seconds: as long as a database may take to be started again.
+#: How long to wait between two tries to store a result, in seconds; the last one is repeated. Together they are as long
+#: as a database may take to be started again.
 PAUSES = (0.1, 0.3, 1.0, 3.0, 9.0, 20.0)
 #: Added to a send's own deadline: how long its result may take to be stored before the lease ends, in seconds.
 MARGIN = 30.0
@@ -268,8 +269,15 @@ class Lane:
             messages.mark_sending(conn, sorted({item.message_id for item in began}), now)
             return won
 
-        # If this raises, it may have been committed all the same: then the lease ends and the outcome is unknown.
-        won = await tools.database.write(work)
+        try:
+            won = await tools.database.write(work)
+        except StoreUnavailableError:
+            # It may have been committed all the same; but whoever lives to tell knows that nothing was sent. They are
+            # told under the messages' locks, which a transaction that is still about to commit has. What any other
+            # fault leaves claimed may be its own message's doing: it is found by its lease, and not for ever.
+            for item in prepared:
+                self._report(attempts.not_begun(item, now))
+            raise
         latest = fence - round(timeout * SECOND)
         for item in prepared:
             if (item.step.message_id, item.step.step_no) in won:
@@ -304,17 +312,22 @@ class Lane:
                 return  # what follows from it must not be known without it
 
     async def _store(self, outcome: Report) -> bool:
-        """Store a result; while the store is down, keep trying for about as long as the lease lasts."""
-        for pause in (*PAUSES, None):
+        """Store a result, which nobody else knows: while the store is down, keep trying, in one of the lane's places.
+
+        A lane that was stopped gives up after it has tried for about as long as a database takes to be started again.
+        """
+        tries = 0
+        while True:
             try:
                 await self._tools.results.submit(outcome)
                 return True
             except StoreUnavailableError as error:
                 _LOG.error("lane.result_not_stored", message=outcome.evidence.message_id, problem=str(error))
-                if pause is not None:
-                    await asyncio.sleep(pause)
-        _LOG.critical("lane.result_lost", message=outcome.evidence.message_id, kind=outcome.evidence.kind)
-        return False
+            if self._stopping and tries >= len(PAUSES):
+                _LOG.critical("lane.result_lost", message=outcome.evidence.message_id, kind=outcome.evidence.kind)
+                return False
+            await asyncio.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
+            tries += 1
 
     def _report(self, outcome: Report) -> None:
         self._under_way(self._store(outcome))

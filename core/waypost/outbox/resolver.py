@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from waypost.clock import HOUR, MINUTE, SECOND, to_datetime
@@ -11,6 +12,7 @@ from waypost.lifecycle.evidence import Evidence, Kind, core_key
 from waypost.log import logger
 from waypost.outbox import attempt as attempts
 from waypost.outbox.retry import decide
+from waypost.outbox.sweeper import Room
 from waypost.plugin.errors import ChannelError, Transient
 from waypost.plugin.types import LookupResult, SendAttempt
 from waypost.progress.case import Change, Report
@@ -41,18 +43,27 @@ class Resolver:
         self._accounts = accounts
         self._directory = directory
         self._results = results
+        self._asking: Counter[str] = Counter()
 
-    def possible(self) -> frozenset[str]:
-        """The gateways whose plugins can look up."""
-        found = set()
+    def room(self) -> Room:
+        """How many more may be looked up now, by gateway."""
+        room: dict[str, int | None] = {}
         for gateway in self._directory().gateways.values():
             plugin = self._accounts.plugin(gateway)
-            if plugin is not None and "lookup" in plugin.hooks:
-                found.add(gateway.id)
-        return frozenset(found)
+            if plugin is not None:
+                left = max(0, gateway.concurrency - self._asking[gateway.id])
+                room[gateway.id] = left if "lookup" in plugin.hooks else None
+        return room
 
     async def resolve(self, step: Step, message: Message) -> None:
         """Look one up; report what is known now, or say when to look again."""
+        self._asking[step.gateway_id] += 1
+        try:
+            await self._resolve(step, message)
+        finally:
+            self._asking[step.gateway_id] -= 1
+
+    async def _resolve(self, step: Step, message: Message) -> None:
         try:
             began = await self._open_attempt(step)
             answer = await self._ask(step, message, began) if began is not None else None

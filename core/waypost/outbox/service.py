@@ -179,9 +179,9 @@ class Outbox:
 
     async def _sweep(self, due: Sequence[str], now: int) -> None:
         """Sweep these; where that fails, halve them until the culprit is alone and can be put aside for a while."""
-        possible = self._resolver.possible()
+        room = self._resolver.room()
         try:
-            swept: Swept = await self._database.write(lambda conn: sweep(conn, due, self._rules, now, possible))
+            swept: Swept = await self._database.write(lambda conn: sweep(conn, due, self._rules, now, room))
         except StoreUnavailableError:
             raise
         except Exception:  # noqa: BLE001 - one message must not hold up the others' deadlines

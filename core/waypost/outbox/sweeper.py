@@ -13,12 +13,13 @@ a step that is  is
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from waypost.clock import MINUTE
+from waypost.clock import MINUTE, SECOND
 from waypost.log import logger
 from waypost.outbox.attempt import evidence
 from waypost.progress.case import Change, Report, Retry, Rules
@@ -37,6 +38,13 @@ MAX_CLAIMS = 10
 POISONED_FOR = 10 * MINUTE
 #: How long a node has for a lookup before another may try it.
 LOOKUP_LEASE = 2 * MINUTE
+#: How long what is to be looked up is left to the nodes that have its plugin, at least and at most.
+LEFT_TO_OTHERS = (5 * SECOND, 30 * SECOND)
+#: So many more are looked at in each second that one has to wait for its turn.
+TURNS = 50
+#: How many more may be looked up now, by gateway: None where its plugin cannot. One whose plugin is not loaded here is
+#: not named.
+Room = Mapping[str, int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +55,22 @@ class Swept:
     lookups: tuple[tuple[Step, Message], ...]
 
 
-def sweep(conn: Connection, due: Sequence[str], rules: Rules, now: int, lookup_possible: frozenset[str]) -> Swept:
-    """Look at messages that are due. `lookup_possible` names the gateways whose plugins can look up."""
+def sweep(conn: Connection, due: Sequence[str], rules: Rules, now: int, room: Room) -> Swept:
+    """Look at messages that are due; there is room for so many lookups."""
     locked = messages.lock_many(conn, due)
     reports: list[Report] = []
     lookups: list[Step] = []
     before: dict[tuple[str, int], str] = {}
+    left = dict(room)
     for found in steps.of_messages(conn, locked.keys()).values():
         for step in found:
             if step.wake_at is None or step.wake_at > now:
                 continue
             before[step.message_id, step.step_no] = step.state
             if step.state == "unknown" and now < (step.window_until or now):
-                if step.gateway_id in lookup_possible:
+                if (left.get(step.gateway_id) or 0) > 0:
                     lookups.append(step)
-                _postpone(conn, step, now, possible=step.gateway_id in lookup_possible)
+                _postpone(conn, step, _next_look(step, left, now))
                 continue
             decided = _decide(step, now)
             if decided is not None:
@@ -95,9 +104,20 @@ def _decide(step: Step, now: int) -> Report | None:
     return None
 
 
-def _postpone(conn: Connection, step: Step, now: int, *, possible: bool) -> None:
+def _next_look(step: Step, left: dict[str, int | None], now: int) -> int | None:
+    """When a step of unknown outcome is looked at next, None: not at all; its turn is taken out of what is `left`."""
+    if step.gateway_id not in left:
+        return now + random.randint(*LEFT_TO_OTHERS)  # noqa: S311 - so that not the same node finds it each time
+    room = left[step.gateway_id]
+    if room is None:
+        return None
+    left[step.gateway_id] = room - 1
+    return now + (LOOKUP_LEASE if room > 0 else SECOND * (1 - room // TURNS))
+
+
+def _postpone(conn: Connection, step: Step, until: int | None) -> None:
     assert step.window_until is not None
-    later = min(step.window_until, now + LOOKUP_LEASE) if possible else step.window_until
+    later = min(step.window_until, until or step.window_until)
     steps.postpone_lookup(
         conn,
         step.message_id,

@@ -148,10 +148,20 @@ def write(conn: Connection, rows: Sequence[Row], callers: Callers, at: int) -> b
 
 
 def _is_refusal(error: IntegrityError) -> bool:
-    """Whether it says that not all may be admitted, or that an idempotency key was used before."""
+    """Whether it says that not all may be admitted, or that an idempotency key was used before.
+
+    PostgreSQL checks a row against its constraints before it finds that somebody else has changed it meanwhile: who had
+    their credit topped up while the statement waited for them was not short of it.
+    """
     said = str(error.orig)  # not looked through: PostgreSQL repeats rows in it
+    constraint = getattr(error.orig, "constraint_name", None)
     table = getattr(error.orig, "table_name", None)
-    return table == "idempotency" or said == _REFUSED or said.startswith("UNIQUE constraint failed: idempotency.")
+    return (
+        table == "idempotency"
+        or constraint == "ck_balance_credit_limit"
+        or said == _REFUSED
+        or said.startswith("UNIQUE constraint failed: idempotency.")
+    )
 
 
 def _put_into_admission(conn: Connection, check: Row, rows: Sequence[Row]) -> None:

@@ -122,7 +122,9 @@ def take_tokens(conn: Connection, gateway_id: str, wanted: int, now: int) -> int
         return wanted
     rate, tokens, tokens_at = row
     full = rate * 1_000_000
-    tokens = min(full, tokens + max(0, now - tokens_at) * rate)
+    # Nodes' clocks differ a little: what one has handed out until its now is not handed out again by a slower one.
+    now = max(now, tokens_at)
+    tokens = min(full, tokens + (now - tokens_at) * rate)
     taken = min(wanted, tokens // 1_000_000)
     conn.execute(
         update(gateway).where(gateway.c.id == gateway_id).values(tokens=tokens - taken * 1_000_000, tokens_at=now)

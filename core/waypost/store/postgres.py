@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from waypost.clock import SystemClock
+from waypost.clock import SECOND, SystemClock
 from waypost.store.database import CommitUnknownError, StoreUnavailableError, Work
 from waypost.store.driver import FAULTS, as_sqlalchemy
 
@@ -33,9 +33,33 @@ KEPT = 4
 #: How old a connection may become, in seconds.
 RECYCLE = 1800
 RETRIES = 4
+#: How long one statement may take before its connection is given up, in seconds: a server that is cut off says nothing.
+PATIENCE = 30.0
+#: How long a transaction that failed may take to be rolled back, in seconds.
+ROLLBACK = 5.0
+#: How late a server's time may come to be still followed, in seconds.
+LATE = 1.0
+#: What the server does about a node that was cut off or stands still: its locks must not hold up all others.
+_SERVER_SETTINGS = {
+    "application_name": "waypost",
+    "jit": "off",
+    "idle_in_transaction_session_timeout": "10s",
+    "lock_timeout": "10s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+}
 #: Whom it does not let in.
 _REFUSED = {"28": "it refuses this user or password", "3D": "there is no database of this name"}
 _RETRYABLE = frozenset({"40001", "40P01"})
+_READ_ONLY = "25006"
+#: What it says where somebody else is in the way, and we may succeed later.
+_LATER = {
+    _READ_ONLY: "25006: it only reads; is it a standby?",
+    "25P03": "25P03: a transaction was silent for too long",
+    "55P03": "55P03: a lock was not to be had in time",
+}
 _NOW = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)")
 
 
@@ -61,7 +85,7 @@ class _Kept:
 class PostgresDatabase:
     """One PostgreSQL, shared by as many nodes as needed."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience: float | None = PATIENCE) -> None:
         self.url = url
         self.clock = SystemClock()
         self._engine: AsyncEngine = create_async_engine(
@@ -73,18 +97,21 @@ class PostgresDatabase:
             pool_use_lifo=True,
             pool_recycle=RECYCLE,
             isolation_level="AUTOCOMMIT",
-            connect_args={"timeout": 10, "server_settings": {"application_name": "waypost", "jit": "off"}},
+            connect_args={"timeout": 10, "command_timeout": patience, "server_settings": _SERVER_SETTINGS},
         )
-
         self._kept: list[_Kept] = []
         #: So many wait for the pool, which nobody tells of what is kept.
         self._wanting = 0
         self._closed = False
+        self._has_clock = False
 
     @classmethod
-    async def open(cls, url: str) -> PostgresDatabase:
-        """Connect, and follow the database's clock. Raises `StoreUnavailableError`."""
-        database = cls(url)
+    async def open(cls, url: str, patience: float | None = PATIENCE) -> PostgresDatabase:
+        """Connect, and follow the database's clock; statements may take so long, in seconds, None: as long as they do.
+
+        Raises `StoreUnavailableError`.
+        """
+        database = cls(url, patience)
         await database.sync_clock()
         return database
 
@@ -118,7 +145,7 @@ class PostgresDatabase:
             if error.connection_invalidated:
                 await kept.discard()
                 raise CommitUnknownError(CommitUnknownError.__doc__) from error
-            await self._keep(kept)
+            await (kept.discard() if _is_useless(error) else self._keep(kept))
             raise
         except BaseException:
             await kept.discard()
@@ -161,10 +188,10 @@ class PostgresDatabase:
             except FAULTS as error:
                 raise as_sqlalchemy(error, begin) from error
             yield kept
-        except BaseException:
+        except BaseException as error:
             is_usable = False
             try:
-                is_usable = await _rolled_back(kept.driver)
+                is_usable = not _is_useless(error) and await _rolled_back(kept.driver)
             finally:
                 await (self._keep(kept) if is_usable else kept.discard())
             raise
@@ -200,8 +227,13 @@ class PostgresDatabase:
             await kept.conn.close()  # back into the pool
 
     async def sync_clock(self) -> None:
-        """Let our clock follow the server's."""
-        self.clock.set_now(await self.read(lambda conn: int(conn.execute(_NOW).scalar_one())))
+        """Let our clock follow the server's, unless the answer is late: it would be set back by as much."""
+        asked = time.monotonic()
+        now = await self.read(lambda conn: int(conn.execute(_NOW).scalar_one()))
+        took = time.monotonic() - asked
+        if took < LATE or not self._has_clock:
+            self.clock.set_now(now + round(took / 2 * SECOND))
+            self._has_clock = True
 
     async def close(self) -> None:
         """Close every connection."""
@@ -214,10 +246,16 @@ class PostgresDatabase:
 async def _rolled_back(driver: Any) -> bool:
     """End a transaction that failed, and say whether the connection is of any further use."""
     try:
-        await driver.execute("ROLLBACK")
+        async with asyncio.timeout(ROLLBACK):
+            await driver.execute("ROLLBACK")
     except FAULTS:
         return False
     return True
+
+
+def _is_useless(error: BaseException) -> bool:
+    """Whether a connection is of no further use after this: it broke, or its server only reads since a failover."""
+    return isinstance(error, DBAPIError) and (error.connection_invalidated or _sqlstate(error) == _READ_ONLY)
 
 
 def _sqlstate(error: DBAPIError) -> str | None:
@@ -232,9 +270,10 @@ def _unavailable(error: DBAPIError) -> Exception:
         lost
         or state[:2] in {"08", "53", "57", "58"}
         or state[:2] in _REFUSED
-        or state == "25006"
+        or state in _LATER
         or state in _RETRYABLE  # again and again: it is too busy
         or (isinstance(error, OperationalError) and not state)
     ):
-        return StoreUnavailableError(f"PostgreSQL: {_REFUSED.get(state[:2]) or state or type(error.orig).__name__}")
+        said = _REFUSED.get(state[:2]) or _LATER.get(state) or state or type(error.orig).__name__
+        return StoreUnavailableError(f"PostgreSQL: {said}")
     return error

@@ -379,6 +379,7 @@ provider_ref = Table(
     PrimaryKeyConstraint("gateway_id", "provider_id"),
     sqlite_with_rowid=False,
 )
+Index(None, provider_ref.c.message_id)
 
 idempotency = Table(
     "idempotency",
@@ -416,8 +417,15 @@ delivery = Table(
 Index(
     "ix_delivery_stored",
     delivery.c.id,
-    sqlite_where=text("state <> 'applied'"),
-    postgresql_where=text("state <> 'applied'"),
+    sqlite_where=text("state = 'stored'"),
+    postgresql_where=text("state = 'stored'"),
+)
+Index(
+    "ix_delivery_failed",
+    delivery.c.plugin,
+    delivery.c.id,
+    sqlite_where=text("state = 'failed'"),
+    postgresql_where=text("state = 'failed'"),
 )
 
 #: Receipts for messages not known yet, and events nobody can place.
@@ -434,6 +442,14 @@ parked_event = Table(
     PrimaryKeyConstraint("gateway_id", "event_id", "status"),
 )
 Index(None, parked_event.c.gateway_id, parked_event.c.provider_id)
+#: In which all have their turn.
+Index(
+    "ix_parked_event_turn",
+    parked_event.c.received_at,
+    parked_event.c.gateway_id,
+    parked_event.c.event_id,
+    parked_event.c.status,
+)
 
 #: Provider events that are not about the status of one of our messages, each kept once.
 channel_event = Table(

@@ -49,7 +49,7 @@ async def _upgrade(url: str) -> dict[str, Any]:
     from waypost.store import migrate
     from waypost.store.database import open_database
 
-    database = await open_database(url)
+    database = await open_database(url, patient=True)
     try:
         before = await database.read(migrate.current_revision)
         await database.write(migrate.upgrade)

@@ -113,7 +113,7 @@ async def _directly(config: Config, operation: str, arguments: dict[str, Any]) -
     from waypost.store.database import open_database
     from waypost.vault import Vault
 
-    database = await open_database(config.database_url)
+    database = await open_database(config.database_url, patient=True)
     try:
         if operation != "doctor" and await database.read(migrate.current_revision) != migrate.wanted_revision():
             raise SchemaMismatchError

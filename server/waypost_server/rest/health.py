@@ -50,7 +50,7 @@ class Health:
             },
         }
         try:
-            await node.read(lambda conn: steps.next_due(conn, ""))
+            await node.database.read(lambda conn: steps.next_due(conn, ""))
         except StoreUnavailableError as error:
             body["status"] = "not ready"
             body["store"] = str(error)
@@ -65,7 +65,7 @@ class Health:
         for gateway_id, listening in node.listeners.listening.items():
             node.metrics.listening.labels(gateway_id).set(listening)
         try:
-            lengths = await node.read(steps.queue_lengths)
+            lengths = await node.database.read(steps.queue_lengths)
         except StoreUnavailableError:
             lengths = {}
         for gateway_id in node.directory.gateways:

@@ -67,8 +67,16 @@ def upgrade() -> None:
         "delivery",
         ["id"],
         unique=False,
-        sqlite_where=sa.text("state <> 'applied'"),
-        postgresql_where=sa.text("state <> 'applied'"),
+        sqlite_where=sa.text("state = 'stored'"),
+        postgresql_where=sa.text("state = 'stored'"),
+    )
+    op.create_index(
+        "ix_delivery_failed",
+        "delivery",
+        ["plugin", "id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'failed'"),
+        postgresql_where=sa.text("state = 'failed'"),
     )
     op.create_table(
         "event",
@@ -182,6 +190,9 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_parked_event_gateway_id_provider_id"), "parked_event", ["gateway_id", "provider_id"], unique=False
     )
+    op.create_index(
+        "ix_parked_event_turn", "parked_event", ["received_at", "gateway_id", "event_id", "status"], unique=False
+    )
     op.create_table(
         "provider_app",
         sa.Column("id", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
@@ -203,6 +214,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("gateway_id", "provider_id", name=op.f("pk_provider_ref")),
         sqlite_with_rowid=False,
     )
+    op.create_index(op.f("ix_provider_ref_message_id"), "provider_ref", ["message_id"], unique=False)
     op.create_table(
         "revision",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -485,8 +497,10 @@ def downgrade() -> None:
     )
     op.drop_table("step")
     op.drop_table("revision")
+    op.drop_index(op.f("ix_provider_ref_message_id"), table_name="provider_ref")
     op.drop_table("provider_ref")
     op.drop_table("provider_app")
+    op.drop_index("ix_parked_event_turn", table_name="parked_event")
     op.drop_index(op.f("ix_parked_event_gateway_id_provider_id"), table_name="parked_event")
     op.drop_table("parked_event")
     op.drop_table("organization")
@@ -499,10 +513,16 @@ def downgrade() -> None:
     op.drop_table("idempotency")
     op.drop_table("event")
     op.drop_index(
+        "ix_delivery_failed",
+        table_name="delivery",
+        sqlite_where=sa.text("state = 'failed'"),
+        postgresql_where=sa.text("state = 'failed'"),
+    )
+    op.drop_index(
         "ix_delivery_stored",
         table_name="delivery",
-        sqlite_where=sa.text("state <> 'applied'"),
-        postgresql_where=sa.text("state <> 'applied'"),
+        sqlite_where=sa.text("state = 'stored'"),
+        postgresql_where=sa.text("state = 'stored'"),
     )
     op.drop_table("delivery")
     op.drop_table("conversation")

@@ -1,0 +1,29 @@
+"""The operators' socket: what was done is not denied."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+from waypost.store.database import StoreUnavailableError
+from waypost_server.admin_socket import AdminSocket
+from world import World
+
+
+async def test_a_top_up_that_is_stored_is_not_denied(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node cannot read its directory again just then; whoever heard "unavailable" would top up once more."""
+    org = await world.organization(credit_micros=0)
+    socket = AdminSocket(world.node, tmp_path / "socket")
+    arguments = {"organization": org.name, "amount": "5"}
+
+    async def down() -> None:
+        raise StoreUnavailableError
+
+    monkeypatch.setattr(world.node, "refresh", down)
+    asked = orjson.dumps({"operation": "credit.top-up", "arguments": arguments, "actor": "cli:ada"})
+    answer = await socket._answer(asked)
+    assert "error" not in answer
+    assert (await world.balance(org)).funded == 5_000_000
