@@ -48,6 +48,35 @@ async def test_the_plugin_is_asked_with_all_that_is_known(world: World) -> None:
     assert await world.kinds(admitted.message.id) == ["sending", "sent"]
 
 
+@pytest.mark.parametrize(("named", "sends"), [(1, 1), (2, 2), (6, 6)])
+async def test_what_is_worth_so_many_tries_is_not_tried_for_a_day(world: World, named: int, sends: int) -> None:
+    partner = await world.partner(credit_micros=PRICE)
+    world.channel.on(TO, *[Transient("Busy.", tries=named, provider_code="1")] * 20)
+    await world.start()
+    admitted = await world.accept(partner, validity=86_400)
+
+    async def ended() -> bool:
+        world.clock.advance(10 * SECOND)
+        return (await world.message(admitted.message.id)).status == "FAILED"
+
+    await world.until(ended)
+    message = await world.message(admitted.message.id)
+    assert (message.error_code, message.error_detail, message.captured) == ("TEMPORARY_FAILURE", "Busy.", 0)
+    assert len(world.channel.sent) == sends
+    assert (await world.balance(partner.org)).available == PRICE
+
+
+async def test_so_many_tries_are_made_through_each_gateway(open_world: OpenWorld) -> None:
+    world = await open_world(FakeChannel().on(TO, *[Transient("Busy.", tries=2)] * 20))
+    first, second = await world.gateway(), await world.gateway()
+    for gateway in (first, second):
+        await world.rate(gateway)
+    partner = await world.partner(first, second)
+    await world.start()
+    await world.state_in_time(await world.accept(partner), "ended")
+    assert [call.ctx.gateway_id for call in world.channel.sent] == [first.id] * 2 + [second.id] * 2
+
+
 @pytest.mark.parametrize("error", [Permanent, InvalidRecipient, ContentRejected])
 async def test_a_permanent_refusal_fails_and_releases(world: World, error: type[Permanent]) -> None:
     partner = await world.partner(credit_micros=PRICE)

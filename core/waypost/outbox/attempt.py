@@ -12,7 +12,7 @@ from waypost.clock import SECOND
 from waypost.host.accounts import OpenAccount
 from waypost.host.dispatch import ChannelPlugin
 from waypost.lifecycle.evidence import Evidence, Kind, core_key
-from waypost.outbox.retry import decide
+from waypost.outbox.retry import decide, is_given_up
 from waypost.plugin.content import STANDARD_CONTENT, Content, Unknown
 from waypost.plugin.errors import ChannelError, NotSent, OutcomeUnknown, Permanent
 from waypost.plugin.types import Address, OutboundMessage, SendResult
@@ -126,7 +126,8 @@ def not_accepted(attempt: Attempt, error: ChannelError, now: int) -> Report:
     details = {"code": error.code, "detail": error.detail, "provider_code": error.provider_code,
                "http_status": error.http_status}  # fmt: skip
     step = attempt.step
-    if isinstance(error, Permanent):
+    given_up = isinstance(error, NotSent) and is_given_up(step, attempt.choices, error)
+    if isinstance(error, Permanent) or given_up:
         return Report(evidence(step, "failed", now, **details))
     if isinstance(error, NotSent):
         retry = replace(decide(step, attempt.choices, error, now), deduped_until=attempt.deduped_until)

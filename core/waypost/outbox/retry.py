@@ -6,10 +6,12 @@ last one keeps trying until the deadline, when the sweeper lets the step expire.
 
 from __future__ import annotations
 
+import math
+
 import tenacity
 
 from waypost.clock import SECOND
-from waypost.plugin.errors import AccountBlocked, NotSent, RateLimited
+from waypost.plugin.errors import AccountBlocked, NotSent, RateLimited, Transient
 from waypost.progress.case import Retry
 from waypost.store.steps import Step
 
@@ -30,6 +32,15 @@ def backoff(tries: int) -> float:
     return _BACKOFF(state)
 
 
+def is_given_up(step: Step, choices: int, error: NotSent) -> bool:
+    """Whether an error ends a step, because it is of a kind that was met often enough and no other gateway is left."""
+    return step.tries + 1 >= _most_tries(error) and step.choice + 1 >= choices
+
+
+def _most_tries(error: NotSent) -> float:
+    return error.tries if isinstance(error, Transient) and error.tries is not None else math.inf
+
+
 def decide(step: Step, choices: int, error: NotSent, now: int) -> Retry:
     """How a step goes on after an error that left it unsent."""
     tries = step.tries + 1
@@ -38,7 +49,8 @@ def decide(step: Step, choices: int, error: NotSent, now: int) -> Retry:
         # The provider names the least it wants; who asks for nothing, or for the same again and again, is spared more.
         delay = max(min(error.retry_after, LONGEST_WAIT), delay if tries >= TRIES else LEAST_WAIT)
     due_at = now + round(delay * SECOND)
-    exhausted = tries >= TRIES or isinstance(error, AccountBlocked) or due_at >= step.deadline
+    most = _most_tries(error)
+    exhausted = tries >= min(TRIES, most) or isinstance(error, AccountBlocked) or due_at >= step.deadline
     if exhausted and step.choice + 1 < choices:
         return Retry(due_at=now, choice=step.choice + 1, tries=0)
     return Retry(due_at=due_at, choice=step.choice, tries=tries)

@@ -112,9 +112,23 @@ class AccountBlocked(NotSent):
 
 
 class Transient(NotSent):
-    """The provider could not be reached or was busy; the message will be tried again."""
+    """The provider could not be reached or was busy; the message will be tried again.
+
+    Until its time is over, unless `tries` says how often in all it is worth it through one gateway: 2 for once more.
+    """
 
     code = "TEMPORARY_FAILURE"
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        tries: int | None = None,
+        provider_code: str | None = None,
+        http_status: int | None = None,
+    ) -> None:
+        super().__init__(detail, provider_code=provider_code, http_status=http_status)
+        self.tries = max(1, tries) if type(tries) is int else None
 
 
 class RateLimited(Transient):

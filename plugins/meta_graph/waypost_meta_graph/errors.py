@@ -22,12 +22,16 @@ from waypost_meta_graph.pieces import child, flag, whole
 
 @dataclass(frozen=True, slots=True)
 class ErrorRow:
-    """What a code means. `title` is shown to partners; `retry_after` is in seconds, for rate limits."""
+    """What a code means. `title` is shown to partners.
+
+    `retry_after` is in seconds, for rate limits; `tries` is how often in all a transient one is worth it.
+    """
 
     error: type[ChannelError]
     title: str
     scope: RateScope = "account"
     retry_after: float | None = None
+    tries: int | None = None
 
     @property
     def permanent(self) -> bool:
@@ -46,6 +50,8 @@ class ErrorRow:
                 provider_code=provider_code,
                 http_status=http_status,
             )
+        if issubclass(self.error, Transient):
+            return self.error(self.title, tries=self.tries, provider_code=provider_code, http_status=http_status)
         return self.error(self.title, provider_code=provider_code, http_status=http_status)
 
 
@@ -58,7 +64,7 @@ _PERMISSION = ErrorRow(Misconfigured, "The app lacks a permission or capability 
 #: What every Graph product shares. Source: Meta Graph API, "Handle Errors".
 GENERIC_ROWS: Mapping[ErrorKey, ErrorRow] = {
     (0, None): ErrorRow(AccountBlocked, "The app user could not be authenticated."),
-    (1, None): ErrorRow(Transient, "The Graph met an unknown error."),
+    (1, None): ErrorRow(Transient, "The Graph met an unknown error, or the request is invalid.", tries=2),
     (2, None): ErrorRow(Transient, "The Graph is temporarily out of service."),
     (3, None): _PERMISSION,
     (4, None): ErrorRow(RateLimited, "The app has reached its call limit."),

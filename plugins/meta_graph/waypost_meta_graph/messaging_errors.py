@@ -40,7 +40,9 @@ MESSAGING_ROWS: Mapping[ErrorKey, ErrorRow] = {
     (None, 2018109): ErrorRow(ContentRejected, "The attachment is too large."),
     (None, 2018074): ErrorRow(ContentRejected, "A parameter of the message is invalid."),
     (None, 2018034): ErrorRow(ContentRejected, "A parameter of the message is invalid."),
-    (None, 2018047): ErrorRow(Transient, "Meta could not fetch the attachment."),
+    (None, 2018047): ErrorRow(Transient, "Meta could not fetch the attachment.", tries=2),
+    # It may also mean that the person blocked the account.
+    (2, None): ErrorRow(Transient, "Meta is temporarily out of service.", tries=6),
     (36000, None): ErrorRow(ContentRejected, "The image is too large."),
     (80006, None): ErrorRow(RateLimited, "The account has reached its messaging limit."),
     (1200, None): ErrorRow(Transient, "Meta could not send the message for the moment."),

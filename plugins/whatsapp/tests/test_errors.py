@@ -75,6 +75,14 @@ def test_a_failed_status(code: int, error: type[ChannelError], parse: Parse) -> 
     assert "555" not in event.error_detail
 
 
+@pytest.mark.parametrize(("code", "tries"), [(1, 2), (131000, 4), (2, None), (131016, None), (131057, None)])
+def test_how_often_a_transient_one_is_worth_it(code: int, tries: int | None) -> None:
+    reply = HttpReply(400, {}, json.dumps({"error": {"code": code}}).encode())
+    with pytest.raises(Transient) as caught:
+        raise_graph_error(reply, reply.json(), ERRORS)
+    assert caught.value.tries == tries
+
+
 @pytest.mark.parametrize(
     ("code", "scope"), [(4, "account"), (80007, "account"), (130429, "sender"), (131056, "recipient")]
 )

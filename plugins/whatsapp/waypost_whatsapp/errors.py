@@ -31,7 +31,7 @@ _ROWS: dict[int, ErrorRow] = {
     130429: ErrorRow(RateLimited, "The phone number has reached its throughput.", scope="sender"),
     130472: ErrorRow(Permanent, "Meta does not deliver marketing to this person, who is part of an experiment."),
     130497: ErrorRow(Misconfigured, "The business may not message people in this country."),
-    131000: ErrorRow(Transient, "The message failed for a reason that WhatsApp does not know."),
+    131000: ErrorRow(Transient, "The message failed for a reason that WhatsApp does not know.", tries=4),
     131005: ErrorRow(Misconfigured, "Access was denied: a permission is missing."),
     131008: ErrorRow(ContentRejected, "A required parameter is missing."),
     131009: ErrorRow(ContentRejected, "A parameter has a value that is not valid."),

@@ -182,3 +182,14 @@ async def test_waits_as_long_as_meta_says(attempt: Attempt) -> None:
     error = await attempt(response)
     assert isinstance(error, RateLimited)
     assert error.retry_after == 420
+
+
+@pytest.mark.parametrize(
+    ("code", "subcode", "tries"), [(100, 2018047, 2), (1, None, 2), (2, None, 6), (1200, None, None)]
+)
+async def test_how_often_a_transient_one_is_worth_it(
+    attempt: Attempt, code: int, subcode: int | None, tries: int | None
+) -> None:
+    error = await attempt(refusal(code, subcode))
+    assert isinstance(error, Transient)
+    assert error.tries == tries
