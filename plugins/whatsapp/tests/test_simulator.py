@@ -231,6 +231,8 @@ async def test_wrong_settings(
             "132000",
         ),
         (Template(template_id="paused_template"), Misconfigured, "132015"),
+        # Nobody said that it authenticates, so that the code is not put into the button.
+        (Template(template_id="otp_code", variables={"1": "481920"}), ContentRejected, "131008"),
     ],
 )
 async def test_what_the_provider_finds_wrong(
@@ -240,6 +242,16 @@ async def test_what_the_provider_finds_wrong(
         await plugin.send(provider.ctx(), outbound(content))
     assert caught.value.provider_code == code
     assert provider.simulator.journal == []
+
+
+async def test_codes(plugin: WhatsApp, provider: Any, outbound: Make) -> None:
+    content = Template(template_id="otp_code", variables={"1": "481920"}, category="authentication")
+    assert (await plugin.send(provider.ctx(), outbound(content))).provider_ids
+    with pytest.raises(Unsupported) as caught:
+        await plugin.send(
+            provider.ctx(), outbound(content.model_copy(update={"category": None}), "US.20417733905561208843")
+        )
+    assert caught.value.provider_code == "131062"
 
 
 @pytest.mark.parametrize(

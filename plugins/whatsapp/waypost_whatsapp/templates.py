@@ -9,9 +9,11 @@ from typing import Any, get_args
 from waypost.plugin import ContentRejected, Template, TemplateInfo
 from waypost_meta_graph.pieces import objects, text
 
-from waypost_whatsapp.settings import Category
+from waypost_whatsapp.settings import Category, WhatsAppSettings
 
 _CATEGORIES: Mapping[str, Category] = {name: name for name in get_args(Category)}
+#: The categories whose templates carry a one-time code.
+_OF_CODES = frozenset({"authentication", "authentication_international"})
 _VARIABLE = re.compile(r"\{\{\s*([A-Za-z0-9_]+)\s*\}\}")
 
 
@@ -23,20 +25,48 @@ def checked_category(value: str) -> Category:
     return category
 
 
-def template_object(content: Template, default_language: str) -> dict[str, Any]:
+def category_of(account: WhatsAppSettings, content: Template) -> Category:
+    """A template's category: the operator's word, else the partner's, else the gateway's default.
+
+    Raises `ContentRejected` for a category that Meta does not know.
+    """
+    known = account.template_categories.get(content.template_id)
+    if known is not None:
+        return known
+    return checked_category(content.category) if content.category else account.default_category
+
+
+def carries_a_code(account: WhatsAppSettings, content: Template) -> bool:
+    """Whether a template is there to authenticate somebody, as far as anybody said."""
+    return category_of(account, content) in _OF_CODES
+
+
+def template_object(account: WhatsAppSettings, content: Template) -> dict[str, Any]:
     """The `template` of a send. Raises `ContentRejected` where variables and components contradict each other."""
     components = [dict(component) for component in content.components or ()]
     if content.variables:
-        if any(str(component.get("type", "")).lower() == "body" for component in components):
+        if _has(components, "body"):
             raise ContentRejected("Give the body's variables or a body component, not both.")
         components.append({"type": "body", "parameters": _parameters(content.variables)})
+        if len(content.variables) == 1 and carries_a_code(account, content) and not _has(components, "button"):
+            (code,) = content.variables.values()
+            components.append(_code_button(code))
     made: dict[str, Any] = {
         "name": content.template_id,
-        "language": {"code": content.language or default_language},
+        "language": {"code": content.language or account.default_language},
     }
     if components:
         made["components"] = components
     return made
+
+
+def _has(components: Iterable[Mapping[str, Any]], kind: str) -> bool:
+    return any(str(component.get("type", "")).lower() == kind for component in components)
+
+
+def _code_button(code: str) -> dict[str, Any]:
+    """The button that copies or fills in a code. Source: Meta, "Authentication templates": the code goes into both."""
+    return {"type": "button", "sub_type": "url", "index": "0", "parameters": [{"type": "text", "text": code}]}
 
 
 def _parameters(variables: Mapping[str, str]) -> list[dict[str, Any]]:
