@@ -18,6 +18,7 @@ from waypost.plugin import (
     ChannelEvent,
     Content,
     ContentRejected,
+    Engagement,
     InboundMessage,
     InvalidRecipient,
     Misconfigured,
@@ -30,6 +31,7 @@ from waypost.plugin import (
     WebhookContext,
 )
 from waypost.plugin.simulator import Outcome
+from waypost_meta_graph.identity import event_id
 from waypost_meta_graph.messaging_simulator import MessagingSimulator
 
 KINDS = [(product, kind) for product in (MESSENGER, INSTAGRAM) for kind in sorted(product.channel.info.content_kinds)]
@@ -114,6 +116,28 @@ async def test_any_event_of_a_person(simulator: MessagingSimulator, heard: list[
     tap = simulator.from_person(postback={"title": "Buy", "payload": "BUY-1"})
     await simulator.deliver_now(simulator.signed(simulator.envelope(tap)))
     assert [type(each).__name__ for each in heard] == ["Engagement"]
+
+
+async def test_what_the_account_itself_takes_back_or_edits_is_told_apart_from_its_echo(
+    simulator: MessagingSimulator, heard: list[ChannelEvent]
+) -> None:
+    mid, person = simulator.new_mid(), simulator.ordinary_recipient
+    for body in (
+        {"message": {"mid": mid, "text": "oops", "is_echo": True}},
+        {"message": {"mid": mid, "is_echo": True, "is_deleted": True}},
+        {"message": {"mid": mid, "is_self": True, "is_deleted": True}},
+        {"message": {"mid": mid, "is_deleted": True}},
+        {"message": {"mid": mid, "is_echo": True, "is_deleted": True, "metadata": "att_1"}},
+        {"message_edit": {"mid": mid, "text": "fixed", "num_edit": 1}},
+        {"message_edit": {"mid": mid, "text": "fixed again", "num_edit": 2}},
+    ):
+        await simulator.deliver_now(simulator.signed(simulator.envelope(simulator.from_account(person, **body))))
+    told = [each for each in heard if isinstance(each, Engagement)]
+    assert len(told) == len(heard)
+    assert {(each.action, each.sender, each.detail["message_id"]) for each in told} == {("other", (), mid)}
+    assert [each.detail["kind"] for each in told] == ["echo", *["echo_unsend"] * 4, *["echo_edit"] * 2]
+    assert told[1].event_id == event_id("echo-unsend", mid)
+    assert len({each.event_id for each in told}) == 4
 
 
 # ---- the account
