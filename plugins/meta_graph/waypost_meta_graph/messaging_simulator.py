@@ -43,7 +43,8 @@ class MessagingSimulator(GraphSimulator):
     """A Send API. A product fills `surface` and `account_prefix`, and says how its receipts look.
 
     `locked` makes Meta refuse everything that is asked of the account. `actions` holds the sender actions and reactions
-    that were taken, `subscriptions` the requests that connect the app.
+    that were taken, `subscriptions` the requests that connect the app; while it `declines`, it answers such a request
+    without success.
     """
 
     surface: ClassVar[Surface]
@@ -55,6 +56,7 @@ class MessagingSimulator(GraphSimulator):
         super().__init__()
         self.account_id = self.account_prefix + str(10**9 + secrets.randbelow(9 * 10**9))
         self.locked = False
+        self.declines = False
         self.actions: list[Mapping[str, Any]] = []
         self.subscriptions: list[Mapping[str, Any]] = []
 
@@ -128,7 +130,7 @@ class MessagingSimulator(GraphSimulator):
         if refusal is not None:
             return refusal.response()
         self.subscriptions.append(await self.json_body(request) or dict(request.query))
-        return web.json_response({"success": True})
+        return web.json_response({"success": not self.declines})
 
     async def _node(self, request: web.Request) -> web.StreamResponse:
         refusal = self._refuse_access(request)

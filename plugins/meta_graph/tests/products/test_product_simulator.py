@@ -179,6 +179,16 @@ async def test_another_account_is_refused(product: Product, simulated: MakeConte
         await product.channel.send(simulated(settings=product.elsewhere), outbound(Text(body="x")))
 
 
+async def test_a_subscription_counts_once_meta_says_so(
+    product: Product, simulator: MessagingSimulator, simulated: MakeContext
+) -> None:
+    url = "https://gw.example.test/hooks"
+    assert url in (await product.channel.connect_webhook(simulated(), url)).remaining
+    simulator.declines = True
+    with pytest.raises(OutcomeUnknown):
+        await product.channel.connect_webhook(simulated(), url)
+
+
 async def test_handshake(product: Product, simulator: MessagingSimulator, simulated_app: WebhookContext) -> None:
     assert isinstance(await product.channel.verify_webhook(simulated_app, simulator.handshake()), Challenge)
 
