@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from waypost.plugin import ContentRejected, Template, TemplateInfo
 from waypost_meta_graph.pieces import objects, text
+from waypost_meta_graph.template_variables import body_parameters
 
 from waypost_whatsapp.settings import Category, WhatsAppSettings
 
@@ -47,7 +48,7 @@ def template_object(account: WhatsAppSettings, content: Template) -> dict[str, A
     if content.variables:
         if _has(components, "body"):
             raise ContentRejected("Give the body's variables or a body component, not both.")
-        components.append({"type": "body", "parameters": _parameters(content.variables)})
+        components.append({"type": "body", "parameters": body_parameters(content.variables)})
         if len(content.variables) == 1 and carries_a_code(account, content) and not _has(components, "button"):
             (code,) = content.variables.values()
             components.append(_code_button(code))
@@ -67,16 +68,6 @@ def _has(components: Iterable[Mapping[str, Any]], kind: str) -> bool:
 def _code_button(code: str) -> dict[str, Any]:
     """The button that copies or fills in a code. Source: Meta, "Authentication templates": the code goes into both."""
     return {"type": "button", "sub_type": "url", "index": "0", "parameters": [{"type": "text", "text": code}]}
-
-
-def _parameters(variables: Mapping[str, str]) -> list[dict[str, Any]]:
-    if not any(name.isdecimal() for name in variables):
-        return [{"type": "text", "parameter_name": name, "text": value} for name, value in variables.items()]
-    wanted = [str(position) for position in range(1, len(variables) + 1)]
-    if set(wanted) != set(variables):
-        # Meta counts parameters by their order: a gap would put a value into the wrong place.
-        raise ContentRejected("Template variables are all named, or numbered from 1 without a gap.")
-    return [{"type": "text", "text": variables[position]} for position in wanted]
 
 
 def template_infos(pieces: Iterable[Mapping[str, Any]]) -> list[TemplateInfo]:
