@@ -143,6 +143,33 @@ def test_the_envelope_says_whom_it_reached() -> None:
     assert event.sender == (ADA,)
 
 
+def test_whom_else_it_reached_is_not_lost() -> None:
+    reached = ["sales@in.example", "support@in.example", "sales@in.example", "no address"]
+    event = one(form({**BASIC, "envelope": json.dumps({"to": reached, "from": "ada@example.com"})}))
+    assert event.recipient.value == "sales@in.example"
+    assert event.content.headers["envelope-to"] == "sales@in.example, support@in.example"
+    alone = one(
+        form({**BASIC, "headers": "Envelope-To: forged@example.com", "envelope": '{"to":["sales@in.example"]}'})
+    )
+    assert "envelope-to" not in alone.content.headers
+
+
+def test_copies_keep_their_names_whatever_those_hold() -> None:
+    copies = '"Doe, Jane" <jane@example.com>, Bo <bo@example.com>, ada@example.com, Åda Ò. <a@example.com>, nobody'
+    assert one(form({**BASIC, "cc": copies})).content.cc == (
+        '"Doe, Jane" <jane@example.com>',
+        "Bo <bo@example.com>",
+        "ada@example.com",
+        '"Åda Ò." <a@example.com>',
+    )
+
+
+@pytest.mark.parametrize("name", ["from", "to", "cc"])
+def test_comments_without_end_cost_no_mail(name) -> None:
+    sent = {**BASIC, "headers": "From: ada@example.com\nTo: in@example.com", name: "(" * 30_000 + " x@example.com"}
+    assert one(form(sent)).content.text == "t"
+
+
 def test_without_a_from_the_envelope_s_sender_is_it() -> None:
     event = one(form({"to": "in@shop.example.test", "envelope": '{"to":["in@a.example"],"from":"bo@example.org"}'}))
     assert event.sender[0].value == "bo@example.org"
