@@ -122,6 +122,35 @@ def test_each_field_has_its_own_charset() -> None:
 
 
 @pytest.mark.parametrize(
+    ("charset", "words"),
+    [
+        ("iso-2022-jp", "注文の件"),
+        ("ISO-2022-JP-2", "注文の件"),
+        ("iso-2022-kr", "주문 문의"),
+        ("hz-gb-2312", "订单问题"),
+        ("utf-7", "Größe"),
+        ("iso-2022-jp", "Order 5 ~{+ 6"),
+    ],
+)
+def test_charsets_of_seven_bits(charset, words) -> None:
+    declared = {"charsets": json.dumps({"subject": charset, "from": charset})}
+    sender = words.replace("ö", "o").replace("ß", "s")
+    fields = {"subject": words.encode(charset), "from": f"{sender} <ada.okafor@example.com>".encode(charset)}
+    event = one(form({**BASIC, **declared, **fields}))
+    assert event.content.subject == words
+    assert (event.sender, event.sender_name) == ((ADA,), sender)
+
+
+@pytest.mark.parametrize("charset", ["utf-7", "iso-2022-jp", "hz"])
+def test_what_is_utf8_though_declared_in_seven_bits_stays_so(charset) -> None:
+    declared = {"charsets": json.dumps({"subject": charset, "from": charset})}
+    event = one(form({**BASIC, **declared, "subject": "Größe", "from": "Åda <ada+tag@example.com>"}))
+    assert (event.content.subject, event.sender_name) == ("Größe", "Åda")
+    event = one(form({**BASIC, **declared, "subject": "1 + 1 ~", "from": "Ada <ada+shopping@example.com>"}))
+    assert (event.content.subject, event.sender[0].value) == ("1 + 1 ~", "ada+shopping@example.com")
+
+
+@pytest.mark.parametrize(
     "charset",
     ["x-unknown", "hex", "base64", "rot13", "idna", "punycode", "undefined", "unicode_escape", "", "a\x00b", 7],
 )
