@@ -195,6 +195,27 @@ async def test_handshake(product: Product, simulator: MessagingSimulator, simula
 
 # ---- the simulator itself
 
+BUTTON = {"type": "postback", "title": "Yes", "payload": "Y"}
+BAD_TEMPLATES: list[Any] = [
+    [],
+    {"template_type": "button", "text": "x" * 641, "buttons": [BUTTON]},
+    {"template_type": "button", "buttons": [BUTTON]},
+    {"template_type": "button", "text": "x"},
+    {"template_type": "button", "text": "x", "buttons": [BUTTON] * 4},
+    {"template_type": "generic", "elements": []},
+    {"template_type": "generic", "elements": [{"title": "x"}] * 11},
+    {"template_type": "generic", "elements": [{"subtitle": "x"}]},
+    {"template_type": "generic", "elements": [{"title": "x" * 81}]},
+    {"template_type": "generic", "elements": [{"title": "x", "subtitle": "x" * 81}]},
+    {"template_type": "generic", "elements": [{"title": "x", "buttons": [BUTTON] * 4}]},
+]
+BAD_REPLIES: list[dict[str, Any]] = [
+    {},
+    {"content_type": "hologram"},
+    {"content_type": "text", "payload": "x"},
+    {"content_type": "text", "title": "x" * 21, "payload": "x"},
+    {"content_type": "text", "title": "x", "payload": "x" * 1001},
+]
 BAD: list[dict[str, Any]] = [
     {"recipient": {}},
     {},
@@ -208,7 +229,10 @@ BAD: list[dict[str, Any]] = [
     {"message": {"attachment": {"type": "hologram"}}},
     {"message": {"attachment": {"type": "image", "payload": {}}}},
     {"message": {"attachment": {"type": "template", "payload": {}}}},
+    *({"message": {"attachment": {"type": "template", "payload": payload}}} for payload in BAD_TEMPLATES),
+    *({"message": {"text": "x", "quick_replies": [reply]}} for reply in BAD_REPLIES),
     {"messaging_type": "MESSAGE_TAG", "message": {"text": "x"}},
+    {"messaging_type": "MESSAGE_TAG", "tag": "SPAM", "message": {"text": "x"}},
     {"messaging_type": "SHOUT", "message": {"text": "x"}},
     {"sender_action": "dance"},
     {"sender_action": "react"},
@@ -227,6 +251,26 @@ async def test_the_simulator_is_as_strict_as_the_graph(
         answer = await response.json()
     assert (response.status, answer["error"]["code"]) == (400, 100)
     assert simulator.journal == []
+
+
+async def test_the_simulator_takes_what_just_fits(
+    product: Product, simulator: MessagingSimulator, simulated: MakeContext, outbound: MakeMessage
+) -> None:
+    choices = [{"title": f"{number:020}"} for number in range(3)]
+    card = {"title": "x" * 80, "subtitle": "x" * 80, "choices": choices}
+    for spec in (
+        {"kind": "buttons", "body": "x" * 640, "choices": choices},
+        {"kind": "quick_replies", "body": "x", "choices": [{"title": f"{number:020}"} for number in range(13)]},
+        {"kind": "cards", "cards": [card] * 10},
+    ):
+        model = product.channel.info.content_model(str(spec["kind"]))
+        assert model is not None
+        content = model.model_validate(spec)
+        assert isinstance(content, Content)
+        await product.channel.send(simulated(), outbound(content))
+    tagged = outbound(Text(body="x"), options={"tag": "HUMAN_AGENT"})
+    assert (await product.channel.send(simulated(), tagged)).provider_ids
+    assert len(simulator.journal) == 4
 
 
 def test_settings_of_the_simulator_are_the_plugins(product: Product, simulator: MessagingSimulator) -> None:
