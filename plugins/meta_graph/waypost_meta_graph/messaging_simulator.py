@@ -176,7 +176,7 @@ class MessagingSimulator(GraphSimulator):
             return invalid_parameter("Param messaging_type must be one of {RESPONSE, UPDATE, MESSAGE_TAG, UTILITY}")
         if (kind == "MESSAGE_TAG") != ("tag" in body):
             return invalid_parameter("A tag must be provided with messaging type MESSAGE_TAG, and only then")
-        if "tag" in body and body["tag"] not in self.tags:
+        if "tag" in body and str(body["tag"]) not in self.tags:
             return invalid_parameter("Param tag must be one of {" + ", ".join(sorted(self.tags)) + "}")
         return None
 

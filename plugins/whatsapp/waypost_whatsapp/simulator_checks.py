@@ -58,6 +58,8 @@ def _media_fault(body: Mapping[str, Any], kind: str) -> Refusal | None:
         return required(f"{kind}['id'] or {kind}['link']")
     if "caption" in media and kind in ("audio", "sticker"):
         return invalid_parameter(f"Unexpected key caption on param {kind}.")
+    if len(text(media, "caption") or "") > 1024:
+        return invalid_parameter(f"Param {kind}['caption'] must be at most 1024 characters long.")
     return None
 
 
@@ -83,11 +85,33 @@ def _interactive_fault(body: Mapping[str, Any], kind: str) -> Refusal | None:
     shape, action = text(interactive, "type"), child(interactive, "action")
     if shape is None or not action:
         return required("interactive['type'] and interactive['action']")
+    if shape not in _INTERACTIVE:
+        return invalid_parameter("Param interactive['type'] must be one of {" + ", ".join(sorted(_INTERACTIVE)) + "}")
+    fault = _frame_fault(interactive, shape)
+    if fault is not None:
+        return fault
+    check = _ACTION_CHECKS.get(shape)
+    return check(action) if check is not None else None
+
+
+def _frame_fault(interactive: Mapping[str, Any], shape: str) -> Refusal | None:
+    words = text(child(interactive, "body"), "text") or ""
+    if not words and shape not in _BODILESS:
+        return required("interactive['body']['text']")
+    # A list's text may be longer in some versions.
+    limit = 4096 if shape == "list" else 1024
+    if len(words) > limit:
+        return invalid(f"Body text length invalid. Max length: {limit}")
     if len(text(child(interactive, "footer"), "text") or "") > 60:
         return invalid("Footer text length invalid. Max length: 60")
-    if shape == "button":
-        return _buttons_fault(action)
-    return _list_fault(action) if shape == "list" else None
+    return None
+
+
+def _link_fault(action: Mapping[str, Any]) -> Refusal | None:
+    parameters = child(action, "parameters")
+    if not 1 <= len(text(parameters, "display_text") or "") <= 20:
+        return invalid("Button display_text length invalid. Min length: 1, Max length: 20")
+    return None if text(parameters, "url") else required("interactive['action']['parameters']['url']")
 
 
 def _buttons_fault(action: Mapping[str, Any]) -> Refusal | None:
@@ -115,7 +139,23 @@ def _list_fault(action: Mapping[str, Any]) -> Refusal | None:
         1 <= len(text(row, "title") or "") <= 24 and len(text(row, "id") or "") in range(1, 201) for row in rows
     ):
         return invalid("Row title or id length invalid. Max length: 24, 200")
+    if not all(len(text(row, "description") or "") <= 72 for row in rows):
+        return invalid("Row description length invalid. Max length: 72")
     return None
+
+
+_ACTION_CHECKS: Mapping[str, Callable[[Mapping[str, Any]], Refusal | None]] = {
+    "button": _buttons_fault,
+    "cta_url": _link_fault,
+    "list": _list_fault,
+}
+#: Source: Meta, WhatsApp Cloud API, "Interactive messages"; those of carousels, addresses and calls are the newest.
+_INTERACTIVE = frozenset(_ACTION_CHECKS) | {
+    "address_message", "call_permission_request", "carousel", "catalog_message", "flow", "location_request_message",
+    "order_details", "order_status", "product", "product_list", "voice_call",
+}  # fmt: skip
+#: Of these a text is not asked, or not in every version.
+_BODILESS = frozenset({"call_permission_request", "product"})
 
 
 _CHECKS: Mapping[str, Callable[[Mapping[str, Any], str], Refusal | None]] = {
