@@ -238,6 +238,17 @@ async def test_a_gateway_that_has_received_for_an_hour_knows_nothing_of_the_day_
     assert (await way.arrived(await way.send("partner"))).status == "DELIVERED"
 
 
+@pytest.mark.parametrize("plugin", ["whatsapp", "whatsapp_twilio"])
+async def test_a_person_on_record_under_the_other_form_of_their_number_is_answered(
+    run: RunDeployment, plugin: str
+) -> None:
+    way = await road(run, plugin)
+    now = way.gateway.clock.now()
+    await way.gateway.database.write(lambda conn: inbound.note_inbound(conn, way.row.id, [], now - 720 * HOUR))
+    await way.receive(way.simulator.inbound("oi", "+551187654321"))
+    assert (await way.arrived(await way.send("partner", "+5511987654321"))).status == "DELIVERED"
+
+
 async def test_a_template_goes_outside_the_window(run: RunDeployment) -> None:
     way = await road(run, "whatsapp")
     await way.wrote(25 * HOUR)
@@ -300,6 +311,19 @@ async def test_the_operators_word_on_a_templates_category_outranks_the_partners(
         )
     )  # fmt: skip
     assert message.captured == 990_000
+
+
+async def test_a_code_goes_into_its_button_where_the_operator_says_that_the_template_carries_one(
+    run: RunDeployment,
+) -> None:
+    way = await road(run, "whatsapp")
+    settings = json.loads(way.row.settings) | {"template_categories": {"otp_code": "authentication"}}
+    await way.gateway.change(way.row, settings=json.dumps(settings))
+    await way.gateway.rate(way.row, 25_000, currency="SGD", sku="authentication", valid_from=1)
+    answer = await way.send("partner", templateId="otp_code", templateVariables={"1": "481920"})
+    assert (await way.arrived(answer)).status == "DELIVERED"
+    components = way.simulator.journal[0].fields["template"]["components"]
+    assert [component["parameters"][0]["text"] for component in components] == ["481920", "481920"]
 
 
 # ---- email

@@ -122,6 +122,35 @@ def test_each_field_has_its_own_charset() -> None:
 
 
 @pytest.mark.parametrize(
+    ("charset", "words"),
+    [
+        ("iso-2022-jp", "注文の件"),
+        ("ISO-2022-JP-2", "注文の件"),
+        ("iso-2022-kr", "주문 문의"),
+        ("hz-gb-2312", "订单问题"),
+        ("utf-7", "Größe"),
+        ("iso-2022-jp", "Order 5 ~{+ 6"),
+    ],
+)
+def test_charsets_of_seven_bits(charset, words) -> None:
+    declared = {"charsets": json.dumps({"subject": charset, "from": charset})}
+    sender = words.replace("ö", "o").replace("ß", "s")
+    fields = {"subject": words.encode(charset), "from": f"{sender} <ada.okafor@example.com>".encode(charset)}
+    event = one(form({**BASIC, **declared, **fields}))
+    assert event.content.subject == words
+    assert (event.sender, event.sender_name) == ((ADA,), sender)
+
+
+@pytest.mark.parametrize("charset", ["utf-7", "iso-2022-jp", "hz"])
+def test_what_is_utf8_though_declared_in_seven_bits_stays_so(charset) -> None:
+    declared = {"charsets": json.dumps({"subject": charset, "from": charset})}
+    event = one(form({**BASIC, **declared, "subject": "Größe", "from": "Åda <ada+tag@example.com>"}))
+    assert (event.content.subject, event.sender_name) == ("Größe", "Åda")
+    event = one(form({**BASIC, **declared, "subject": "1 + 1 ~", "from": "Ada <ada+shopping@example.com>"}))
+    assert (event.content.subject, event.sender[0].value) == ("1 + 1 ~", "ada+shopping@example.com")
+
+
+@pytest.mark.parametrize(
     "charset",
     ["x-unknown", "hex", "base64", "rot13", "idna", "punycode", "undefined", "unicode_escape", "", "a\x00b", 7],
 )
@@ -141,6 +170,33 @@ def test_the_envelope_says_whom_it_reached() -> None:
     event = one(form({**BASIC, "envelope": envelope}))
     assert event.recipient.value == "hidden@in.shop.example.test"
     assert event.sender == (ADA,)
+
+
+def test_whom_else_it_reached_is_not_lost() -> None:
+    reached = ["sales@in.example", "support@in.example", "sales@in.example", "no address"]
+    event = one(form({**BASIC, "envelope": json.dumps({"to": reached, "from": "ada@example.com"})}))
+    assert event.recipient.value == "sales@in.example"
+    assert event.content.headers["envelope-to"] == "sales@in.example, support@in.example"
+    alone = one(
+        form({**BASIC, "headers": "Envelope-To: forged@example.com", "envelope": '{"to":["sales@in.example"]}'})
+    )
+    assert "envelope-to" not in alone.content.headers
+
+
+def test_copies_keep_their_names_whatever_those_hold() -> None:
+    copies = '"Doe, Jane" <jane@example.com>, Bo <bo@example.com>, ada@example.com, Åda Ò. <a@example.com>, nobody'
+    assert one(form({**BASIC, "cc": copies})).content.cc == (
+        '"Doe, Jane" <jane@example.com>',
+        "Bo <bo@example.com>",
+        "ada@example.com",
+        '"Åda Ò." <a@example.com>',
+    )
+
+
+@pytest.mark.parametrize("name", ["from", "to", "cc"])
+def test_comments_without_end_cost_no_mail(name) -> None:
+    sent = {**BASIC, "headers": "From: ada@example.com\nTo: in@example.com", name: "(" * 30_000 + " x@example.com"}
+    assert one(form(sent)).content.text == "t"
 
 
 def test_without_a_from_the_envelope_s_sender_is_it() -> None:

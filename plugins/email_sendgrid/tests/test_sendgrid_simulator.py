@@ -370,6 +370,19 @@ WRONG = {
         VALID | {"personalizations": [{"to": [{"email": "a@example.com"}], "cc": [{"email": "A@example.com"}]}]},
         "personalizations.0",
     ),
+    "a crowd": (
+        VALID
+        | {
+            "personalizations": [
+                {"to": [{"email": f"a{number}.{part}@example.com"} for number in range(167)]} for part in range(6)
+            ]
+        },
+        "personalizations",
+    ),
+    "two ways to answer": (
+        VALID | {"reply_to": {"email": "a@example.com"}, "reply_to_list": [{"email": "b@example.com"}]},
+        "reply_to",
+    ),
     "no sender": ({name: value for name, value in VALID.items() if name != "from"}, "from.email"),
     "bad sender": (VALID | {"from": {"email": "x"}}, "from.email"),
     "no subject": (VALID | {"subject": ""}, "subject"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field
+from email.utils import getaddresses, quote
 
 from email_validator import EmailNotValidError, ValidatedEmail, validate_email
 from waypost.plugin import Address, ContentRejected, InvalidRecipient
@@ -13,6 +14,9 @@ KIND = "email"
 
 #: C0, DEL, C1 (NEL is one of them), LINE and PARAGRAPH SEPARATOR, and halves of surrogate pairs.
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+#: What a name holds in quotes only (RFC 5322, 3.2.3).
+_SPECIAL = re.compile(r'[][()<>@,:;".\\]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,23 @@ def parse_mailbox(value: str) -> Mailbox:
     """Read `ada@example.com` or `Ada Okafor <ada@example.com>`. Raises `InvalidRecipient`."""
     validated = _validated(value, display_name=True)
     return Mailbox(_on_wire(validated), validated.display_name or None)
+
+
+def received_mailboxes(value: str) -> list[tuple[str, str]]:
+    """Name and address of each mailbox in an address header, as far as they can be told apart (RFC 5322, 3.4)."""
+    try:
+        found = getaddresses([value])
+    except RecursionError:
+        # Comments within comments without end: nobody's address.
+        return []
+    return [(name.strip(), address) for name, address in found if "@" in address]
+
+
+def written(name: str, address: str) -> str:
+    """A mailbox as one writes it, its name in quotes where it needs them."""
+    if not name:
+        return address
+    return f'"{quote(name)}" <{address}>' if _SPECIAL.search(name) else f"{name} <{address}>"
 
 
 def _on_wire(validated: ValidatedEmail) -> str:

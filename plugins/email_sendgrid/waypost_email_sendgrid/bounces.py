@@ -24,7 +24,7 @@ class Failure:
     title: str
 
 
-#: By classification. They say more than the type, which only says whether SendGrid now suppresses the address.
+#: By classification. They say more of the reason than the type; but only the type says that the address is suppressed.
 _CLASSIFICATIONS: Mapping[str, tuple[str, str]] = {
     "invalid address": ("InvalidRecipient", "The mailbox does not exist."),
     "mailbox unavailable": ("InvalidRecipient", "The mailbox is full, disabled or unavailable."),
@@ -34,6 +34,9 @@ _CLASSIFICATIONS: Mapping[str, tuple[str, str]] = {
     "technical": ("Transient", "The recipient's server had a technical fault."),
     "unclassified": ("Permanent", "The recipient's server refused the mail."),
 }
+
+#: The classes of what may go better another time.
+_PASSING = frozenset({"RateLimited", "Transient"})
 
 _TYPES: Mapping[str, tuple[str, str]] = {
     "bounce": ("Permanent", "The recipient's server refused the mail for good."),
@@ -65,6 +68,9 @@ def bounce(event: Mapping[str, Any]) -> Failure:
         named = _CLASSIFICATIONS["invalid address"]
     if named is None or (kind == "expired" and named[0] == "Permanent"):
         named = _TYPES.get(kind, _TYPES["bounce"])
+    if kind == "bounce" and named[0] in _PASSING:
+        # SendGrid suppresses the address from now on, and would drop whatever is sent to it again.
+        named = ("Permanent", named[1])
     known = kind if kind in _TYPES else "bounce"
     return Failure("undelivered", f"{known}:{status}" if status else known, *named)
 

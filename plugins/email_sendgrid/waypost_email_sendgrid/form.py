@@ -22,6 +22,9 @@ _CHARSET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,39}")
 #: Codecs that Python counts as text encodings and no mail is written in; some take quadratic time.
 _NO_CHARSETS = frozenset({"idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
 
+#: Codecs that write everything in ASCII, by escapes: such text is UTF-8 too, and yet means something else.
+_SEVEN_BITS = frozenset({"hz", "utf-7"})
+
 
 class UnreadableFormError(ValueError):
     """The delivery is not a readable form."""
@@ -47,12 +50,15 @@ class ParseForm:
     def text(self, name: str, *, utf8_first: bool = False) -> str:
         """A field in the charset that `charsets` names for it; empty where there is none.
 
-        `utf8_first` is for `to`, `from` and `subject`, which come in UTF-8 whatever `charsets` says.
+        `utf8_first` is for `to`, `from` and `subject`, which come in UTF-8 whatever `charsets` says; but where a
+        charset of seven bits is named, what came in it cannot be told from UTF-8 by trying.
         """
         data = self.fields.get(name, b"")
         named = self._charsets.get(name)
         charset = named if isinstance(named, str) else "utf-8"
-        return decode(data, "utf-8", charset) if utf8_first else decode(data, charset, "utf-8")
+        if utf8_first and not _is_escaped(data, _codec(charset)):
+            return decode(data, "utf-8", charset)
+        return decode(data, charset, "utf-8")
 
     def object(self, name: str) -> dict[str, Any]:
         """A field that holds a JSON object; an empty one where it holds anything else."""
@@ -79,6 +85,14 @@ def decode(data: bytes, *charsets: str) -> str:
         return clean(data.decode(known[0], "replace"))
     except ValueError:
         return clean(data.decode("latin-1"))
+
+
+def _is_escaped(data: bytes, codec: str | None) -> bool:
+    """Whether ASCII stands for other characters, in this codec."""
+    if codec is None or not data.isascii() or (codec == "utf-7" and b"@" in data):
+        # UTF-7 escapes by `+`, which addresses hold as well: what has been made UTF-8 must not be taken for it.
+        return False
+    return codec in _SEVEN_BITS or codec.startswith("iso2022_")
 
 
 def clean(text: str) -> str:

@@ -10,7 +10,7 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from email.utils import parseaddr, parsedate_to_datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import orjson
@@ -27,7 +27,7 @@ from waypost.plugin import (
 )
 from waypost.plugin.signatures import sha256_hex
 
-from waypost_email_sendgrid.address import CONTROL, KIND, parse_address
+from waypost_email_sendgrid.address import CONTROL, KIND, parse_address, received_mailboxes, written
 from waypost_email_sendgrid.form import FormFile, ParseForm, UnreadableFormError, read_form
 from waypost_email_sendgrid.mime import UnreadableMailError, header_block, read_mail
 
@@ -36,6 +36,8 @@ MAX_ATTACHMENTS = 50
 _KEPT_HEADERS = (
     "message-id", "in-reply-to", "references", "date", "reply-to", "auto-submitted", "precedence", "list-id",
 )  # fmt: skip
+#: The header under which mail servers note whom a mail reached, where those are several.
+_REACHED = "envelope-to"
 #: Fields that the content already holds, or that are the whole mail.
 _BULKY_FIELDS = frozenset({"text", "html", "email"})
 _MESSAGE_ID = re.compile(r"<[^<>\s]{1,500}>")
@@ -93,12 +95,12 @@ def _raw(form: ParseForm) -> dict[str, Any]:
 def _address(value: object) -> Address | None:
     if not isinstance(value, str):
         return None
-    bare = parseaddr(value[:2000])[1]
+    bare = next((address for _, address in received_mailboxes(value[:2000])), "")
     try:
         return parse_address(bare)
     except InvalidRecipient:
         # Mail arrives from and at addresses that we would not write to; whoever is there has written to us.
-        usable = "@" in bare and len(bare) <= 320 and not CONTROL.search(bare)
+        usable = bare and len(bare) <= 320 and not CONTROL.search(bare)
         return Address(KIND, bare) if usable else None
 
 
@@ -111,17 +113,20 @@ def _sender(form: ParseForm, headers: Mapping[str, str], envelope: Mapping[str, 
 
 def _recipient(form: ParseForm, headers: Mapping[str, str], envelope: Mapping[str, Any]) -> Address | None:
     """Which of our addresses it reached: the envelope's, because `To` may name others, or nobody (bcc)."""
-    reached = envelope.get("to")
-    candidates = [*(reached if isinstance(reached, list) else [reached]), form.text("to", utf8_first=True)]
-    for candidate in [*candidates, headers.get("to")]:
-        address = _address(candidate)
-        if address is not None:
-            return address
-    return None
+    reached = _reached(envelope)
+    return reached[0] if reached else _address(form.text("to", utf8_first=True)) or _address(headers.get("to"))
+
+
+def _reached(envelope: Mapping[str, Any]) -> list[Address]:
+    """All of the envelope's recipients: one delivery may be for several addresses of ours."""
+    named = envelope.get("to")
+    found = [_address(value) for value in (named[:1000] if isinstance(named, list) else [named])]
+    return list(dict.fromkeys(address for address in found if address is not None))
 
 
 def _name(value: str) -> str | None:
-    return CONTROL.sub(" ", parseaddr(value[:2000])[0]).strip()[:255] or None
+    named = next((name for name, _ in received_mailboxes(value[:2000])), "")
+    return CONTROL.sub(" ", named).strip()[:255] or None
 
 
 # ---- what
@@ -144,7 +149,7 @@ def _content(form: ParseForm, headers: Mapping[str, str], whole: bytes | None) -
             from_name=_name(form.text("from", utf8_first=True)),
             reply_to=headers.get("reply-to", "")[:320] or None,
             cc=_copies(form),
-            headers={name: headers[name][:2000] for name in _KEPT_HEADERS if name in headers},
+            headers={name: headers[name][:2000] for name in _KEPT_HEADERS if name in headers} | _all_reached(form),
             attachments=tuple(_attachments(files, ids)),
         )
     except ValidationError:
@@ -152,8 +157,14 @@ def _content(form: ParseForm, headers: Mapping[str, str], whole: bytes | None) -
 
 
 def _copies(form: ParseForm) -> tuple[str, ...]:
-    listed = [part.strip() for part in CONTROL.sub(" ", form.text("cc", utf8_first=True)[:32_000]).split(",")]
-    return tuple(part[:320] for part in listed if "@" in part)[:100]
+    listed = received_mailboxes(CONTROL.sub(" ", form.text("cc", utf8_first=True)[:32_000]))
+    return tuple(written(name, address)[:320] for name, address in listed)[:100]
+
+
+def _all_reached(form: ParseForm) -> dict[str, str]:
+    """Every address that the mail reached, where those are several: a message has one recipient, and one id."""
+    reached = _reached(form.object("envelope"))
+    return {_REACHED: ", ".join(address.value for address in reached)[:10_000]} if len(reached) > 1 else {}
 
 
 def _content_ids(form: ParseForm) -> dict[str, str]:

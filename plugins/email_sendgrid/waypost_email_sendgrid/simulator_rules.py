@@ -19,6 +19,7 @@ _FORBIDDEN_HEADERS = frozenset(
         "subject", "reply-to", "cc", "bcc",
     }
 )  # fmt: skip
+_MOST_RECIPIENTS = 1000
 
 Problem = dict[str, Any]
 
@@ -77,6 +78,12 @@ def _personalizations(value: Any) -> Iterator[Problem]:
             )
             continue
         yield from _recipients(personalization, path)
+    if sum(len(addresses(each)) for each in value if isinstance(each, dict)) > _MOST_RECIPIENTS:
+        yield problem(
+            f"There is a limit of {_MOST_RECIPIENTS} total recipients (to + cc + bcc) per request.",
+            "personalizations",
+            "message.personalizations",
+        )
 
 
 def _recipients(personalization: dict[str, Any], path: str) -> Iterator[Problem]:
@@ -173,6 +180,8 @@ def _others(mail: dict[str, Any]) -> Iterator[Problem]:
     categories = mail.get("categories", [])
     if len(categories) > 10 or any(not isinstance(name, str) or len(name) > 255 for name in categories):
         yield problem("The categories are more than 10 or longer than 255 characters.", "categories")
+    if mail.get("reply_to") and mail.get("reply_to_list"):
+        yield problem("Only one of reply_to and reply_to_list may be given.", "reply_to", "message.reply_to")
     send_at = mail.get("send_at")
     if send_at is not None and (not isinstance(send_at, int) or send_at > time.time() + 72 * 3600):
         yield problem("Scheduling more than 72 hours in advance is forbidden.", "send_at", "message.send_at")

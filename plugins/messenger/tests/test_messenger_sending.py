@@ -83,14 +83,24 @@ def test_actions(built: Part, content: Content, expected: dict[str, Any]) -> Non
 
 
 def test_utility_template(built: Part) -> None:
-    template = Template(template_id="order_update", language="en_US", variables={"10": "c", "2": "b", "1": "a"})
+    letters = "abcdefghij"
+    variables = {str(number): letter for number, letter in reversed(list(enumerate(letters, 1)))}
+    template = Template(template_id="order_update", language="en_US", variables=variables)
     request = built(template)
     assert request["messaging_type"] == "UTILITY"
     assert request["message"]["template"] == {
         "name": "order_update",
         "language": {"code": "en_US"},
-        "components": [{"type": "body", "parameters": [{"type": "text", "text": value} for value in "abc"]}],
+        "components": [{"type": "body", "parameters": [{"type": "text", "text": value} for value in letters]}],
     }
+
+
+@pytest.mark.parametrize(
+    "variables", [{"1": "a", "3": "c"}, {"2": "b"}, {"1": "a", "name": "b"}, {"1": "a", "01": "b"}]
+)
+def test_variables_that_would_go_into_the_wrong_place_are_refused(built: Part, variables: dict[str, str]) -> None:
+    with pytest.raises(ContentRejected):
+        built(Template(template_id="t", language="en", variables=variables))
 
 
 def test_utility_template_with_named_variables_or_components(built: Part) -> None:

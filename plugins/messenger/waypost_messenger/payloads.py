@@ -11,6 +11,7 @@ from pydantic import Field
 from waypost.plugin import Content, ContentRejected, Context, Media, OutboundMessage, Template, Unsupported
 from waypost_meta_graph.messaging_payloads import Surface, is_action, message_part, sender_action, template_attachment
 from waypost_meta_graph.messaging_rules import message_tag, messaging_type, person_id
+from waypost_meta_graph.template_variables import body_parameters
 
 from waypost_messenger.settings import MessengerAccount
 
@@ -63,20 +64,10 @@ def _message(content: Content) -> dict[str, Any]:
 def _utility(template: Template) -> dict[str, Any]:
     if not template.language:
         raise ContentRejected("A utility template needs a language, such as en_US.")
-    components = template.components if template.components is not None else _components(template.variables)
+    components = template.components or []
+    if template.components is None and template.variables:
+        components = [{"type": "body", "parameters": body_parameters(template.variables)}]
     return {"name": template.template_id, "language": {"code": template.language}, "components": components}
-
-
-def _components(variables: dict[str, str]) -> list[dict[str, Any]]:
-    """Positional variables ("1", "2") in their order, or named ones each with its name."""
-    if not variables:
-        return []
-    if all(name.isascii() and name.isdigit() for name in variables):
-        ordered = sorted(variables.items(), key=lambda pair: int(pair[0]))
-        parameters = [{"type": "text", "text": value} for _, value in ordered]
-    else:
-        parameters = [{"type": "text", "parameter_name": name, "text": value} for name, value in variables.items()]
-    return [{"type": "body", "parameters": parameters}]
 
 
 def _type(account: MessengerAccount, message: OutboundMessage) -> dict[str, str]:

@@ -17,6 +17,7 @@ from waypost.plugin import (
     ChannelInfo,
     Context,
     OutboundMessage,
+    OutcomeUnknown,
     Quote,
     Recognition,
     SendResult,
@@ -33,6 +34,7 @@ from waypost_meta_graph.messaging import account_of, parse
 from waypost_meta_graph.messaging_payloads import Surface, is_action
 from waypost_meta_graph.messaging_rules import meter, require_open_window, scoped_id, sent
 from waypost_meta_graph.messaging_settings import MessagingAccount
+from waypost_meta_graph.pieces import flag
 from waypost_meta_graph.webhooks import recognized, verify
 
 
@@ -111,7 +113,9 @@ class MessagingChannel(ABC):
         Raises `ChannelError`.
         """
         fields = {"subscribed_fields": self.subscribed_fields(ctx)}
-        await self._graph(ctx).post(f"{self.account(ctx).node}/subscribed_apps", fields)
+        answer = await self._graph(ctx).post(f"{self.account(ctx).node}/subscribed_apps", fields)
+        if flag(answer, "success") is not True:
+            raise OutcomeUnknown(f"{self.surface.title} answered without saying that it did it.")
         return WebhookConnection(remaining=f"Set {url} as the app's callback URL in Meta's dashboard, once.")
 
     def _graph(self, ctx: Context) -> Graph:

@@ -35,7 +35,7 @@ def _message(origin: Origin, body: dict[str, Any]) -> Iterator[ChannelEvent]:
     mid = text(body, "mid")
     if mid is None:
         return
-    if flag(body, "is_echo") or flag(body, "is_self"):
+    if flag(body, "is_echo") or flag(body, "is_self") or origin.by_account:
         yield _echo(origin, body, mid)
         return
     if not origin.person:
@@ -79,10 +79,12 @@ def _inbound(
 
 def _echo(origin: Origin, body: dict[str, Any], mid: str) -> ChannelEvent:
     """A message of the account's own. With `metadata` this gateway sent it; else somebody did, perhaps by hand."""
+    if flag(body, "is_deleted"):
+        # An unsend has the id of the message it takes back, whose echo has been told already.
+        return _of_account(origin, "echo_unsend", event_id("echo-unsend", mid), mid)
     metadata = text(body, "metadata")
     if metadata is None:
-        detail = {"kind": "echo", "message_id": mid, "app_id": text(body, "app_id")}
-        return engagement(origin, "other", event_id("echo", mid), detail, by_person=False)
+        return _of_account(origin, "echo", event_id("echo", mid), mid, app_id=text(body, "app_id"))
     return DeliveryUpdate(
         event_id=event_id("sent", mid),
         account_ref=origin.account_ref,
@@ -95,9 +97,17 @@ def _echo(origin: Origin, body: dict[str, Any], mid: str) -> ChannelEvent:
     )
 
 
+def _of_account(origin: Origin, kind: str, identity: str, mid: str, **detail: str | None) -> ChannelEvent:
+    """Something the account did in a thread, which is nobody's message to us and no receipt."""
+    return engagement(origin, "other", identity, {"kind": kind, "message_id": mid, **detail}, by_person=False)
+
+
 def _edit(origin: Origin, body: dict[str, Any]) -> Iterator[ChannelEvent]:
     mid, words = text(body, "mid"), text(body, "text")
     if mid is None or not origin.person:
+        return
+    if origin.by_account:
+        yield _of_account(origin, "echo_edit", origin.identify("echo-edit", mid, text(body, "num_edit")), mid)
         return
     content = words_content(words) if words is not None else Unknown(provider_kind="message_edit")
     yield _inbound(origin, mid, origin.identify("edit", mid, text(body, "num_edit")), (content,), change="edit")

@@ -43,6 +43,11 @@ class Origin:
         sender = self.party("sender")
         return (sender,) if sender is not None else ()
 
+    @property
+    def by_account(self) -> bool:
+        """Whether the account itself caused the event: nothing of it is to be taken for a person's."""
+        return self.account_ref is not None and text(child(self.raw, "sender"), "id") == self.account_ref
+
     def identify(self, kind: str, *parts: str | None) -> str:
         """An id from the provider's ids; from the raw event as well where it has none of its own."""
         return event_id(kind, *parts) if all(parts) and parts else piece_id(kind, self.raw, *parts)

@@ -12,6 +12,7 @@ from waypost.plugin import WebhookRequest
 from waypost.plugin.simulator import Outcome
 
 from waypost_meta_graph.messaging_payloads import ATTACHMENT_TYPES, Surface
+from waypost_meta_graph.messaging_simulator_checks import quick_replies_fault, template_fault
 from waypost_meta_graph.simulator import BAD_TOKEN, GraphSimulator, Refusal, Sending, invalid_parameter
 
 ACTIONS = frozenset({"typing_on", "typing_off", "mark_seen", "react", "unreact"})
@@ -43,11 +44,14 @@ class MessagingSimulator(GraphSimulator):
     """A Send API. A product fills `surface` and `account_prefix`, and says how its receipts look.
 
     `locked` makes Meta refuse everything that is asked of the account. `actions` holds the sender actions and reactions
-    that were taken, `subscriptions` the requests that connect the app.
+    that were taken, `subscriptions` the requests that connect the app; while it `declines`, it answers such a request
+    without success.
     """
 
     surface: ClassVar[Surface]
     refusals = SEND_REFUSALS
+    #: The message tags that Meta takes.
+    tags: ClassVar[frozenset[str]] = frozenset({"HUMAN_AGENT"})
     #: The first digits of an account's id.
     account_prefix: ClassVar[str] = ""
 
@@ -55,6 +59,7 @@ class MessagingSimulator(GraphSimulator):
         super().__init__()
         self.account_id = self.account_prefix + str(10**9 + secrets.randbelow(9 * 10**9))
         self.locked = False
+        self.declines = False
         self.actions: list[Mapping[str, Any]] = []
         self.subscriptions: list[Mapping[str, Any]] = []
 
@@ -128,7 +133,7 @@ class MessagingSimulator(GraphSimulator):
         if refusal is not None:
             return refusal.response()
         self.subscriptions.append(await self.json_body(request) or dict(request.query))
-        return web.json_response({"success": True})
+        return web.json_response({"success": not self.declines})
 
     async def _node(self, request: web.Request) -> web.StreamResponse:
         refusal = self._refuse_access(request)
@@ -155,17 +160,25 @@ class MessagingSimulator(GraphSimulator):
         recipient = body.get("recipient")
         if not isinstance(recipient, dict) or not str(recipient.get("id") or "").isdigit():
             return invalid_parameter("The parameter recipient is required")
-        kind = body.get("messaging_type")
-        if kind is not None and kind not in MESSAGING_TYPES:
-            return invalid_parameter("Param messaging_type must be one of {RESPONSE, UPDATE, MESSAGE_TAG, UTILITY}")
-        if (kind == "MESSAGE_TAG") != ("tag" in body):
-            return invalid_parameter("A tag must be provided with messaging type MESSAGE_TAG, and only then")
+        fault = self._invalid_type(body)
+        if fault is not None:
+            return fault
         if "sender_action" in body:
             return self._invalid_action(body)
         message = body.get("message")
         if not isinstance(message, dict):
             return invalid_parameter("The parameter message is required")
         return self._invalid_message(message)
+
+    def _invalid_type(self, body: Mapping[str, Any]) -> Refusal | None:
+        kind = body.get("messaging_type")
+        if kind is not None and kind not in MESSAGING_TYPES:
+            return invalid_parameter("Param messaging_type must be one of {RESPONSE, UPDATE, MESSAGE_TAG, UTILITY}")
+        if (kind == "MESSAGE_TAG") != ("tag" in body):
+            return invalid_parameter("A tag must be provided with messaging type MESSAGE_TAG, and only then")
+        if "tag" in body and str(body["tag"]) not in self.tags:
+            return invalid_parameter("Param tag must be one of {" + ", ".join(sorted(self.tags)) + "}")
+        return None
 
     def _invalid_action(self, body: Mapping[str, Any]) -> Refusal | None:
         action = body["sender_action"]
@@ -184,12 +197,10 @@ class MessagingSimulator(GraphSimulator):
             return invalid_parameter("Param message[metadata] must be a string of at most 1000 characters")
         if "text" in message and not self._text_fits(message["text"]):
             return invalid_parameter(f"Length of param message[text] must be at most {self.surface.text_limit}")
-        replies = message.get("quick_replies", [])
-        if not isinstance(replies, list) or len(replies) > 13:
-            return invalid_parameter("Param message[quick_replies] must have at most 13 items")
-        if "attachment" in message:
-            return self._invalid_attachment(message["attachment"])
-        return None
+        fault = quick_replies_fault(message.get("quick_replies", []))
+        if fault is None and "attachment" in message:
+            fault = self._invalid_attachment(message["attachment"])
+        return fault
 
     def _text_fits(self, text: Any) -> bool:
         if not isinstance(text, str) or not text:
@@ -205,12 +216,8 @@ class MessagingSimulator(GraphSimulator):
             return invalid_parameter("Param message[attachment][type] is invalid")
         payload = attachment.get("payload")
         if attachment["type"] == "template":
-            buttons = payload.get("buttons", []) if isinstance(payload, dict) else None
-            if not isinstance(payload, dict) or not payload.get("template_type"):
-                return invalid_parameter("The parameter message[attachment][payload][template_type] is required")
-            if not isinstance(buttons, list) or len(buttons) > 3:
-                return invalid_parameter("Too many buttons", subcode=2018034)
-        elif attachment["type"] in ATTACHMENT_TYPES.values() and not (
+            return template_fault(payload)
+        if attachment["type"] in ATTACHMENT_TYPES.values() and not (
             isinstance(payload, dict) and (payload.get("url") or payload.get("attachment_id"))
         ):
             return invalid_parameter("Param message[attachment][payload] must have a url or an attachment_id")

@@ -187,6 +187,15 @@ def test_whatsapp_needs_a_template_outside_the_window(context: Context, message:
         assert whatsapp.price(replace(context, **known), message(TEMPLATE)).lines
 
 
+@pytest.mark.parametrize("number", ["+5511987654321", "+5215512345678", "+5491112345678"])
+def test_numbers_of_two_forms_are_never_known_to_be_outside_the_window(
+    number: str, context: Context, message: Make
+) -> None:
+    week = timedelta(days=7)
+    for known in ({"history_since": context.now - week}, {"last_inbound_at": context.now - week}):
+        assert whatsapp.price(replace(context, **known), message(Text(body="oi"), number)).lines
+
+
 # ---- the account and its templates
 
 

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,13 @@ async def post(simulator: TwilioSimulator, session: aiohttp.ClientSession, **for
 
 
 GOOD = {"To": "+14155550142", "From": "+15005550006", "Body": "x"}
+#: Two days after `NOW`.
+SCHEDULED = {
+    "MessagingServiceSid": "MG393578e56aca76416da235415669597e",
+    "ScheduleType": "fixed",
+    "SendAt": "2026-11-12T09:00:00Z",
+}
+NOW = datetime(2026, 11, 10, 9, 15, tzinfo=UTC)
 INVALID: list[tuple[dict[str, Any], int]] = [
     ({"To": ""}, 21604),
     ({"To": "12"}, 21211),
@@ -260,7 +268,13 @@ INVALID: list[tuple[dict[str, Any], int]] = [
     ({"ContentSid": "HXf8aa5a783ac6df54b1d28473f2de4c75", "ContentVariables": "[]"}, 21656),
     ({"StatusCallback": "nowhere"}, 21609),
     ({"ValidityPeriod": "36001"}, 21624),
-    ({"SendAt": "2026-11-12T09:00:00Z"}, 21701),
+    (SCHEDULED | {"MessagingServiceSid": ""}, 21701),
+    (SCHEDULED | {"SendAt": "tomorrow"}, 35114),
+    (SCHEDULED | {"SendAt": "2026-11-10T09:19:59Z"}, 35114),
+    (SCHEDULED | {"SendAt": "2026-12-15T09:15:01Z"}, 35114),
+    (SCHEDULED | {"SendAt": "2026-11-12T09:00:00"}, 35114),
+    (SCHEDULED | {"ScheduleType": "optimize"}, 35126),
+    ({"ScheduleType": "fixed"}, 35111),
 ]
 
 
@@ -268,6 +282,7 @@ INVALID: list[tuple[dict[str, Any], int]] = [
 async def test_parameters_are_validated(
     change: dict[str, Any], code: int, twilio: TwilioSimulator, session: aiohttp.ClientSession
 ) -> None:
+    twilio.clock = lambda: NOW
     status, answer = await post(twilio, session, **(GOOD | change))
     assert (status, answer["code"], answer["status"]) == (400, code, 400)
     assert answer["more_info"] == f"https://www.twilio.com/docs/errors/{code}"
@@ -277,6 +292,7 @@ async def test_parameters_are_validated(
 async def test_answers_are_shaped_as_twilios(
     twilio: TwilioSimulator, session: aiohttp.ClientSession, exchanges: Any
 ) -> None:
+    twilio.clock = lambda: NOW
     for name in ("sms_create_from", "sms_create_messaging_service", "sms_create_scheduled", "mms_create_two_media"):
         exchange = exchanges(name)
         status, answer = await post(twilio, session, **exchange["request"]["form"])
@@ -327,8 +343,8 @@ async def test_messages_are_listed_fetched_changed_and_deleted(
 async def test_a_scheduled_message_can_be_canceled(
     twilio: TwilioSimulator, gateway: Any, session: aiohttp.ClientSession, against: Any
 ) -> None:
-    form = GOOD | {"MessagingServiceSid": "MG393578e56aca76416da235415669597e", "SendAt": "2026-11-12T09:00:00Z"}
-    _, answer = await post(twilio, session, **form, StatusCallback=f"{gateway.url}?ref=later#rc=3")
+    twilio.clock = lambda: NOW
+    _, answer = await post(twilio, session, **(GOOD | SCHEDULED), StatusCallback=f"{gateway.url}?ref=later#rc=3")
     assert answer["status"] == "scheduled"
     client: Any = await sms.open_account(against(twilio))
     await client._sdk.messages(answer["sid"]).update_async(status="canceled")

@@ -236,6 +236,59 @@ def test_event_streams(deliveries: Any) -> None:
     assert isinstance(foreign, UnknownEvent)
 
 
+def _streamed(*pieces: dict[str, Any]) -> WebhookRequest:
+    events = [
+        {
+            "specversion": "1.0",
+            "type": "com.twilio.messaging.inbound-message.received",
+            "source": "AB00000000000000000000000000000001",
+            "id": f"NO{number:032}",
+            "dataschema": "https://events-schemas.twilio.com/Messaging.InboundMessageV1/6",
+            "data": {
+                "messageSid": f"SM{number:032}",
+                "timestamp": "2026-11-10T09:16:00.000Z",
+                "accountSid": ACCOUNT_SID,
+                "eventName": "com.twilio.messaging.inbound-message.received",
+                "from": "+14155550142",
+                "to": "+15005550006",
+                "numMedia": 0,
+                "body": "Ahoy!",
+                "fromCountry": "US",
+                **piece,
+            },
+        }
+        for number, piece in enumerate(pieces)
+    ]
+    return WebhookRequest(method="POST", url="https://gw.example.test/h", body=json.dumps(events).encode())
+
+
+def test_inbound_messages_of_event_streams() -> None:
+    ours = {"from": "whatsapp:+16505550143", "to": "whatsapp:+14155550100"}
+    request = _streamed({}, {**ours, "body": "oi"}, {"body": "leave me", "optOutType": "STOP"}, {"from": ""})
+    text, foreign, stop, consent, nobody = sms.parse_event(request)
+    assert isinstance(text, InboundMessage)
+    assert (text.event_id, text.provider_id) == (f"{'SM' + '0' * 32}.received", "SM" + "0" * 32)
+    assert (text.content, text.sender, text.recipient) == (Text(body="Ahoy!"), (PHONE,), OURS)
+    assert (text.account_ref, text.occurred_at) == (ACCOUNT_SID, datetime(2026, 11, 10, 9, 16, tzinfo=UTC))
+    assert text.raw["specversion"] == "1.0"
+    assert isinstance(stop, InboundMessage)
+    assert isinstance(consent, ConsentChange)
+    assert (consent.state, consent.address, consent.reason) == ("opted_out", PHONE, "STOP")
+    assert isinstance(foreign, UnknownEvent)
+    assert isinstance(nobody, UnknownEvent)
+    (received,) = [event for event in whatsapp.parse_event(request) if isinstance(event, InboundMessage)]
+    assert (received.content, received.recipient) == (Text(body="oi"), WA_OURS)
+
+
+def test_media_of_event_streams_are_counted_only() -> None:
+    captioned, alone = sms.parse_event(_streamed({"numMedia": 2}, {"numMedia": 1, "body": ""}))
+    assert isinstance(captioned, InboundMessage)
+    assert isinstance(alone, InboundMessage)
+    assert captioned.content == Text(body="Ahoy!")
+    assert captioned.more == (Unknown(provider_kind="media", fields={"NumMedia": "2"}),)
+    assert (alone.content, alone.more) == (Unknown(provider_kind="media", fields={"NumMedia": "1"}), ())
+
+
 def test_a_strange_event_leaves_its_neighbours_alone(deliveries: Any) -> None:
     good = json.loads(deliveries["json_event_streams_delivered"].request.body)[0]
     body = json.dumps([7, None, {"type": 5}, {"type": "com.twilio.messaging.message.sent", "data": []}, good]).encode()

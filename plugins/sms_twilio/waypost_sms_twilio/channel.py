@@ -203,7 +203,7 @@ class WhatsAppChannel(TwilioChannel):
     def price(self, ctx: Context, message: OutboundMessage) -> Quote:
         """Meter one template or session message. Raises `Permanent` for what Twilio could not send."""
         fields = payloads.parameters(ctx, _account(ctx), message, whatsapp=True)
-        payloads.check_window(ctx, message.content)
+        payloads.check_window(ctx, message)
         return pricing.quote_whatsapp(fields, message)
 
     @hookimpl

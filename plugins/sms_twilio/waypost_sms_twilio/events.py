@@ -1,7 +1,8 @@
 """From Twilio's deliveries to events: status callbacks, inbound messages, and the same through Event Streams.
 
 Sources: Twilio docs, "Track outbound message status", "Twilio's request to your webhook URL", "WhatsApp: receive rich
-messages", "Advanced Opt-Out". Twilio adds parameters without notice, so that what is not known is kept in `raw`.
+messages", "Advanced Opt-Out", "Event types: Inbound Message". Twilio adds parameters without notice, so that what is
+not known is kept in `raw`.
 
 No event has a time of its own but those of Event Streams: Twilio sends none, and `RawDlrDoneDate` has no time zone.
 """
@@ -40,12 +41,17 @@ NOT_RECEIPTS = frozenset({"accepted", "scheduled", "queued", "sending", "partial
 _INBOUND = frozenset({"received", "receiving"})
 _FAILURES = frozenset({"undelivered", "failed", "canceled"})
 _STREAM_PREFIX = "com.twilio.messaging.message."
+_STREAM_INBOUND = "com.twilio.messaging.inbound-message.received"
 _STREAM_FIELDS: Mapping[str, str] = {
     "MessageSid": "messageSid",
     "AccountSid": "accountSid",
     "From": "from",
     "To": "to",
     "ErrorCode": "errorCode",
+    "Body": "body",
+    "NumMedia": "numMedia",
+    "OptOutType": "optOutType",
+    "ReferralCtwaClid": "referralCtwaClid",
 }
 #: More than any batch of Event Streams, so that a stranger's array costs little.
 _MOST_STREAMED = 1000
@@ -117,14 +123,15 @@ def _streamed(request: WebhookRequest, *, whatsapp: bool) -> Sequence[ChannelEve
         return [_unknown(request.body, {}, "too many events")]
     if not events:
         return [_unknown(request.body, {}, "no events")]
-    return [_cloud_event(event, whatsapp=whatsapp) for event in events]
+    return [each for event in events for each in _cloud_event(event, whatsapp=whatsapp)]
 
 
-def _cloud_event(event: Any, *, whatsapp: bool) -> ChannelEvent:
+def _cloud_event(event: Any, *, whatsapp: bool) -> Sequence[ChannelEvent]:
     raw = event if isinstance(event, dict) else {"value": event}
-    kind, data = raw.get("type"), raw.get("data")
-    if not isinstance(kind, str) or not kind.startswith(_STREAM_PREFIX) or not isinstance(data, dict):
-        return _unknown(_canonical(raw), raw, "unknown kind of event")
+    kind, data = str(raw.get("type")), raw.get("data")
+    inbound = kind == _STREAM_INBOUND
+    if not (inbound or kind.startswith(_STREAM_PREFIX)) or not isinstance(data, dict):
+        return [_unknown(_canonical(raw), raw, "unknown kind of event")]
     fields = {
         name: value
         for name, key in _STREAM_FIELDS.items()
@@ -132,10 +139,16 @@ def _cloud_event(event: Any, *, whatsapp: bool) -> ChannelEvent:
     }
     form = {name: str(value) for name, value in fields.items()}
     if not form.get("MessageSid") or is_whatsapp(form) != whatsapp:
-        return _unknown(_canonical(raw), raw, "a delivery for another channel" if form.get("MessageSid") else "no sid")
-    status = kind.removeprefix(_STREAM_PREFIX)
-    update = _receipt(form["MessageSid"], status, form, None, _moment(raw.get("time")))
-    return replace(update, raw=raw)
+        reason = "a delivery for another channel" if form.get("MessageSid") else "no sid"
+        return [_unknown(_canonical(raw), raw, reason)]
+    if not inbound:
+        status = kind.removeprefix(_STREAM_PREFIX)
+        return [replace(_receipt(form["MessageSid"], status, form, None, _moment(raw.get("time"))), raw=raw)]
+    if not form.get("From"):
+        return [_unknown(_canonical(raw), raw, "an inbound message without sender")]
+    occurred_at = _moment(data.get("timestamp")) or _moment(raw.get("time"))
+    found = inbound_events(form["MessageSid"], form, whatsapp=whatsapp)
+    return [replace(event, raw=raw, occurred_at=occurred_at) for event in found]
 
 
 def _moment(value: object) -> datetime | None:

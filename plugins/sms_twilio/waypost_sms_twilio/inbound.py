@@ -113,9 +113,18 @@ def _contents(form: Form) -> list[Content]:
         return media if not body or len(body) <= _LONGEST_CAPTION else [_text(body), *media]
     if form.get("Latitude") and form.get("Longitude"):
         return [_location(form)]
-    if body:
-        return [_text(body)]
+    unseen = _unseen_media(form)
+    if body or unseen:
+        return [_text(body), *unseen] if body else unseen
     return [Unknown(provider_kind=form.get("MessageType") or "empty")]
+
+
+def _unseen_media(form: Form) -> list[Content]:
+    """Media that are counted and not named, as Event Streams do it; Twilio keeps them under the message's SID."""
+    count = form.get("NumMedia", "")
+    if not count.isdecimal() or not int(count[:3]) or form.get("MediaUrl0"):
+        return []
+    return [Unknown(provider_kind="media", fields={"NumMedia": count})]
 
 
 def _text(body: str) -> Content:

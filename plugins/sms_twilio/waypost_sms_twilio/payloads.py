@@ -35,6 +35,9 @@ LONGEST_BODY = 1600
 LONGEST_VALIDITY = 36_000
 #: WhatsApp takes free-form messages for a day after the recipient last wrote (Twilio error 63016).
 WINDOW = timedelta(hours=24)
+#: Countries whose numbers WhatsApp knows in two forms (Brazil's and Argentina's 9, Mexico's 1). Webhooks carry the
+#: form that WhatsApp chose, so that a last inbound message may be on record under the other one.
+_TWO_FORMS = ("+52", "+54", "+55")
 
 _CONTENT_SID = re.compile(r"HX[0-9a-fA-F]{32}")
 _SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}")
@@ -80,12 +83,13 @@ def recipient(message: OutboundMessage, *, whatsapp: bool) -> str:
     return WHATSAPP_PREFIX + address if whatsapp else address
 
 
-def check_window(ctx: Context, content: Content) -> None:
+def check_window(ctx: Context, message: OutboundMessage) -> None:
     """Raise `OutsideWindow` for free-form WhatsApp content when the recipient is known not to have written in time.
 
-    Where this gateway has not been receiving for a whole day nothing is known, and Twilio decides.
+    Where this gateway has not been receiving for a whole day, or where the person may be on record under another form
+    of their number, nothing is known, and Twilio decides.
     """
-    if isinstance(content, Template):
+    if isinstance(message.content, Template) or (message.address("e164") or "").startswith(_TWO_FORMS):
         return
     last_known = ctx.last_inbound_at or ctx.history_since
     if last_known is not None and ctx.now - last_known > WINDOW:

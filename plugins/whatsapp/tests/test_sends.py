@@ -385,6 +385,46 @@ def test_variables_go_beside_a_header_and_a_button(account: WhatsAppSettings, ou
     ]
 
 
+@pytest.mark.parametrize("category", ["AUTHENTICATION", "authentication_international"])
+def test_a_code_goes_into_the_body_and_into_the_button(
+    category: str, account: WhatsAppSettings, outbound: Make, documented: dict[str, Any]
+) -> None:
+    content = Template(template_id="otp_code", variables={"1": "481920"}, category=category)
+    body = message_body(account, outbound(content))
+    assert body == normal(documented["send_template_authentication_copy_code"]["request"]["body"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "kinds"),
+    [
+        ({"category": "utility", "variables": {"1": "481920"}}, ["body"]),
+        ({"category": "authentication", "variables": {"1": "481920", "2": "x"}}, ["body"]),
+        (
+            {"category": "authentication", "variables": {"1": "481920"}, "components": [{"type": "BUTTON"}]},
+            ["BUTTON", "body"],
+        ),
+    ],
+)
+def test_no_button_is_added_to_other_templates(
+    fields: Any, kinds: list[str], account: WhatsAppSettings, outbound: Make
+) -> None:
+    body = message_body(account, outbound(Template(template_id="x", **fields)))
+    assert [component["type"] for component in body["template"]["components"]] == kinds
+
+
+def test_codes_go_to_phone_numbers_only(
+    plugin: WhatsApp, account: WhatsAppSettings, context: Make, outbound: Make
+) -> None:
+    settings = {**account.model_dump(), "template_categories": {"otp_code": "authentication"}}
+    content = Template(template_id="otp_code", variables={"1": "481920"}, category="utility")
+    by_id = outbound(content, "US.20417733905561208843")
+    with pytest.raises(Unsupported):
+        plugin.price(context(account=WhatsAppSettings(**settings)), by_id)
+    both = replace(by_id, recipient=(*by_id.recipient, Address("e164", "+16505550143")))
+    assert plugin.price(context(account=WhatsAppSettings(**settings)), both).lines
+    assert plugin.price(context(), by_id).lines
+
+
 def test_small_things_of_each_kind(account: WhatsAppSettings, outbound: Make, plugin: WhatsApp) -> None:
     def body(**spec: Any) -> dict[str, Any]:
         return message_body(account, outbound(made(plugin, spec)))

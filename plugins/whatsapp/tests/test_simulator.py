@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -231,6 +232,8 @@ async def test_wrong_settings(
             "132000",
         ),
         (Template(template_id="paused_template"), Misconfigured, "132015"),
+        # Nobody said that it authenticates, so that the code is not put into the button.
+        (Template(template_id="otp_code", variables={"1": "481920"}), ContentRejected, "131008"),
     ],
 )
 async def test_what_the_provider_finds_wrong(
@@ -240,6 +243,31 @@ async def test_what_the_provider_finds_wrong(
         await plugin.send(provider.ctx(), outbound(content))
     assert caught.value.provider_code == code
     assert provider.simulator.journal == []
+
+
+def sent(kind: str, fields: dict[str, Any]) -> bytes:
+    return json.dumps({"messaging_product": "whatsapp", "to": "16505550143", "type": kind, kind: fields}).encode()
+
+
+def link(title: str, url: str = "https://shop.example.test") -> dict[str, Any]:
+    return {"name": "cta_url", "parameters": {"display_text": title, "url": url}}
+
+
+def rows(**fields: str) -> dict[str, Any]:
+    return {"button": "Choose", "sections": [{"rows": [{"id": "1", "title": "x", **fields}]}]}
+
+
+LINK = link("Track")
+
+
+async def test_codes(plugin: WhatsApp, provider: Any, outbound: Make) -> None:
+    content = Template(template_id="otp_code", variables={"1": "481920"}, category="authentication")
+    assert (await plugin.send(provider.ctx(), outbound(content))).provider_ids
+    with pytest.raises(Unsupported) as caught:
+        await plugin.send(
+            provider.ctx(), outbound(content.model_copy(update={"category": None}), "US.20417733905561208843")
+        )
+    assert caught.value.provider_code == "131062"
 
 
 @pytest.mark.parametrize(
@@ -260,6 +288,13 @@ async def test_what_the_provider_finds_wrong(
         (b'{"messaging_product":"whatsapp","to":"16505550143","type":"interactive"}', 131008),
         (b'{"messaging_product":"whatsapp","to":"16505550143","type":"template"}', 131008),
         (b'{"messaging_product":"whatsapp","status":"read"}', 131008),
+        (sent("image", {"id": "1", "caption": "x" * 1025}), 100),
+        (sent("interactive", {"type": "hologram", "body": {"text": "?"}, "action": {"name": "x"}}), 100),
+        (sent("interactive", {"type": "cta_url", "action": LINK}), 131008),
+        (sent("interactive", {"type": "cta_url", "body": {"text": "x" * 1025}, "action": LINK}), 131009),
+        (sent("interactive", {"type": "list", "body": {"text": "?"}, "action": rows(description="x" * 73)}), 131009),
+        (sent("interactive", {"type": "cta_url", "body": {"text": "?"}, "action": link("x" * 21)}), 131009),
+        (sent("interactive", {"type": "cta_url", "body": {"text": "?"}, "action": link("x", "")}), 131008),
     ],
 )
 async def test_malformed_requests(body: bytes, code: int, provider: Any, session: aiohttp.ClientSession) -> None:

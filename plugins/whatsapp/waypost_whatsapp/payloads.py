@@ -27,7 +27,7 @@ from waypost_meta_graph.limits import within
 
 from waypost_whatsapp.addresses import E164, USER_ID
 from waypost_whatsapp.settings import WhatsAppSettings
-from waypost_whatsapp.templates import template_object
+from waypost_whatsapp.templates import carries_a_code, template_object
 
 #: Meta, WhatsApp Cloud API, "Messages", "Interactive reply buttons", "Interactive list", "Interactive CTA URL buttons".
 #: Only what every version documents alike: the rest is Meta's to check.
@@ -58,6 +58,9 @@ def message_body(account: WhatsAppSettings, message: OutboundMessage, correlatio
     if isinstance(content, Action):
         return _action(content)
     fragment = _fragment(account, content)
+    if isinstance(content, Template) and carries_a_code(account, content) and message.address(E164) is None:
+        # Meta answers 131062: whoever is authenticated must be known by a phone number.
+        raise Unsupported("Authentication templates go to phone numbers only.")
     body: dict[str, Any] = {"messaging_product": "whatsapp", "recipient_type": "individual", **_recipient(message)}
     if message.reply_to and not isinstance(content, Reaction):
         body["context"] = {"message_id": message.reply_to}
@@ -89,7 +92,7 @@ def _action(content: Action) -> dict[str, Any]:
 
 def _fragment(account: WhatsAppSettings, content: Content) -> dict[str, Any]:
     if isinstance(content, Template):
-        return {"type": "template", "template": template_object(content, account.default_language)}
+        return {"type": "template", "template": template_object(account, content)}
     build = _BUILDERS.get(type(content))
     if build is None:
         raise Unsupported("WhatsApp has no such kind of content.")

@@ -15,7 +15,7 @@ from waypost.plugin.content import Action
 
 from waypost_whatsapp.addresses import E164, USER_ID
 from waypost_whatsapp.settings import WhatsAppSettings
-from waypost_whatsapp.templates import checked_category
+from waypost_whatsapp.templates import category_of
 
 #: How long after a person's last message free-form content may follow.
 WINDOW = timedelta(hours=24)
@@ -61,9 +61,7 @@ def quote(ctx: Context, account: WhatsAppSettings, message: OutboundMessage) -> 
 
 
 def _template_sku(ctx: Context, account: WhatsAppSettings, template: Template, state: Window) -> tuple[str, str]:
-    category = account.template_categories.get(template.template_id)
-    if category is None:
-        category = checked_category(template.category) if template.category else account.default_category
+    category = category_of(account, template)
     carded = ctx.rates is not None and ctx.rates(UTILITY_IN_WINDOW) is not None
     if category == "utility" and state == "open" and carded:
         return UTILITY_IN_WINDOW, "Utility template inside the customer service window."

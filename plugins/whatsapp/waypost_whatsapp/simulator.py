@@ -14,8 +14,9 @@ from waypost.plugin.simulator import Outcome
 from waypost_meta_graph.pieces import text
 from waypost_meta_graph.simulator import BAD_TOKEN, GraphSimulator, Refusal, Sending, invalid_parameter
 
-from waypost_whatsapp.simulator_checks import TEMPLATES, SimulatedTemplate, category_of, fault_of
+from waypost_whatsapp.simulator_checks import fault_of
 from waypost_whatsapp.simulator_outcomes import MAGIC, NO_SUCH_OBJECT, REFUSALS, UNDELIVERABLE
+from waypost_whatsapp.simulator_templates import TEMPLATES, SimulatedTemplate, category_of
 
 _BRAZILIAN_MOBILE = re.compile(r"(55[1-9][0-9])9([0-9]{8})")
 

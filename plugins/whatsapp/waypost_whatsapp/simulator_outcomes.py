@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from waypost.plugin.simulator import Outcome
 from waypost_meta_graph.simulator import Refusal
 
-from waypost_whatsapp.simulator_checks import refused
+from waypost_whatsapp.simulator_refusals import refused
 
 MAGIC: Mapping[str, Outcome] = {
     "+15550100001": Outcome.ACCEPTED,

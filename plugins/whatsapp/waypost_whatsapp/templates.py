@@ -8,10 +8,13 @@ from typing import Any, get_args
 
 from waypost.plugin import ContentRejected, Template, TemplateInfo
 from waypost_meta_graph.pieces import objects, text
+from waypost_meta_graph.template_variables import body_parameters
 
-from waypost_whatsapp.settings import Category
+from waypost_whatsapp.settings import Category, WhatsAppSettings
 
 _CATEGORIES: Mapping[str, Category] = {name: name for name in get_args(Category)}
+#: The categories whose templates carry a one-time code.
+_OF_CODES = frozenset({"authentication", "authentication_international"})
 _VARIABLE = re.compile(r"\{\{\s*([A-Za-z0-9_]+)\s*\}\}")
 
 
@@ -23,30 +26,48 @@ def checked_category(value: str) -> Category:
     return category
 
 
-def template_object(content: Template, default_language: str) -> dict[str, Any]:
+def category_of(account: WhatsAppSettings, content: Template) -> Category:
+    """A template's category: the operator's word, else the partner's, else the gateway's default.
+
+    Raises `ContentRejected` for a category that Meta does not know.
+    """
+    known = account.template_categories.get(content.template_id)
+    if known is not None:
+        return known
+    return checked_category(content.category) if content.category else account.default_category
+
+
+def carries_a_code(account: WhatsAppSettings, content: Template) -> bool:
+    """Whether a template is there to authenticate somebody, as far as anybody said."""
+    return category_of(account, content) in _OF_CODES
+
+
+def template_object(account: WhatsAppSettings, content: Template) -> dict[str, Any]:
     """The `template` of a send. Raises `ContentRejected` where variables and components contradict each other."""
     components = [dict(component) for component in content.components or ()]
     if content.variables:
-        if any(str(component.get("type", "")).lower() == "body" for component in components):
+        if _has(components, "body"):
             raise ContentRejected("Give the body's variables or a body component, not both.")
-        components.append({"type": "body", "parameters": _parameters(content.variables)})
+        components.append({"type": "body", "parameters": body_parameters(content.variables)})
+        if len(content.variables) == 1 and carries_a_code(account, content) and not _has(components, "button"):
+            (code,) = content.variables.values()
+            components.append(_code_button(code))
     made: dict[str, Any] = {
         "name": content.template_id,
-        "language": {"code": content.language or default_language},
+        "language": {"code": content.language or account.default_language},
     }
     if components:
         made["components"] = components
     return made
 
 
-def _parameters(variables: Mapping[str, str]) -> list[dict[str, Any]]:
-    if not any(name.isdecimal() for name in variables):
-        return [{"type": "text", "parameter_name": name, "text": value} for name, value in variables.items()]
-    wanted = [str(position) for position in range(1, len(variables) + 1)]
-    if set(wanted) != set(variables):
-        # Meta counts parameters by their order: a gap would put a value into the wrong place.
-        raise ContentRejected("Template variables are all named, or numbered from 1 without a gap.")
-    return [{"type": "text", "text": variables[position]} for position in wanted]
+def _has(components: Iterable[Mapping[str, Any]], kind: str) -> bool:
+    return any(str(component.get("type", "")).lower() == kind for component in components)
+
+
+def _code_button(code: str) -> dict[str, Any]:
+    """The button that copies or fills in a code. Source: Meta, "Authentication templates": the code goes into both."""
+    return {"type": "button", "sub_type": "url", "index": "0", "parameters": [{"type": "text", "text": code}]}
 
 
 def template_infos(pieces: Iterable[Mapping[str, Any]]) -> list[TemplateInfo]:

@@ -18,6 +18,7 @@ from waypost.plugin import (
     ChannelEvent,
     Content,
     ContentRejected,
+    Engagement,
     InboundMessage,
     InvalidRecipient,
     Misconfigured,
@@ -30,6 +31,7 @@ from waypost.plugin import (
     WebhookContext,
 )
 from waypost.plugin.simulator import Outcome
+from waypost_meta_graph.identity import event_id
 from waypost_meta_graph.messaging_simulator import MessagingSimulator
 
 KINDS = [(product, kind) for product in (MESSENGER, INSTAGRAM) for kind in sorted(product.channel.info.content_kinds)]
@@ -116,6 +118,28 @@ async def test_any_event_of_a_person(simulator: MessagingSimulator, heard: list[
     assert [type(each).__name__ for each in heard] == ["Engagement"]
 
 
+async def test_what_the_account_itself_takes_back_or_edits_is_told_apart_from_its_echo(
+    simulator: MessagingSimulator, heard: list[ChannelEvent]
+) -> None:
+    mid, person = simulator.new_mid(), simulator.ordinary_recipient
+    for body in (
+        {"message": {"mid": mid, "text": "oops", "is_echo": True}},
+        {"message": {"mid": mid, "is_echo": True, "is_deleted": True}},
+        {"message": {"mid": mid, "is_self": True, "is_deleted": True}},
+        {"message": {"mid": mid, "is_deleted": True}},
+        {"message": {"mid": mid, "is_echo": True, "is_deleted": True, "metadata": "att_1"}},
+        {"message_edit": {"mid": mid, "text": "fixed", "num_edit": 1}},
+        {"message_edit": {"mid": mid, "text": "fixed again", "num_edit": 2}},
+    ):
+        await simulator.deliver_now(simulator.signed(simulator.envelope(simulator.from_account(person, **body))))
+    told = [each for each in heard if isinstance(each, Engagement)]
+    assert len(told) == len(heard)
+    assert {(each.action, each.sender, each.detail["message_id"]) for each in told} == {("other", (), mid)}
+    assert [each.detail["kind"] for each in told] == ["echo", *["echo_unsend"] * 4, *["echo_edit"] * 2]
+    assert told[1].event_id == event_id("echo-unsend", mid)
+    assert len({each.event_id for each in told}) == 4
+
+
 # ---- the account
 
 
@@ -155,12 +179,43 @@ async def test_another_account_is_refused(product: Product, simulated: MakeConte
         await product.channel.send(simulated(settings=product.elsewhere), outbound(Text(body="x")))
 
 
+async def test_a_subscription_counts_once_meta_says_so(
+    product: Product, simulator: MessagingSimulator, simulated: MakeContext
+) -> None:
+    url = "https://gw.example.test/hooks"
+    assert url in (await product.channel.connect_webhook(simulated(), url)).remaining
+    simulator.declines = True
+    with pytest.raises(OutcomeUnknown):
+        await product.channel.connect_webhook(simulated(), url)
+
+
 async def test_handshake(product: Product, simulator: MessagingSimulator, simulated_app: WebhookContext) -> None:
     assert isinstance(await product.channel.verify_webhook(simulated_app, simulator.handshake()), Challenge)
 
 
 # ---- the simulator itself
 
+BUTTON = {"type": "postback", "title": "Yes", "payload": "Y"}
+BAD_TEMPLATES: list[Any] = [
+    [],
+    {"template_type": "button", "text": "x" * 641, "buttons": [BUTTON]},
+    {"template_type": "button", "buttons": [BUTTON]},
+    {"template_type": "button", "text": "x"},
+    {"template_type": "button", "text": "x", "buttons": [BUTTON] * 4},
+    {"template_type": "generic", "elements": []},
+    {"template_type": "generic", "elements": [{"title": "x"}] * 11},
+    {"template_type": "generic", "elements": [{"subtitle": "x"}]},
+    {"template_type": "generic", "elements": [{"title": "x" * 81}]},
+    {"template_type": "generic", "elements": [{"title": "x", "subtitle": "x" * 81}]},
+    {"template_type": "generic", "elements": [{"title": "x", "buttons": [BUTTON] * 4}]},
+]
+BAD_REPLIES: list[dict[str, Any]] = [
+    {},
+    {"content_type": "hologram"},
+    {"content_type": "text", "payload": "x"},
+    {"content_type": "text", "title": "x" * 21, "payload": "x"},
+    {"content_type": "text", "title": "x", "payload": "x" * 1001},
+]
 BAD: list[dict[str, Any]] = [
     {"recipient": {}},
     {},
@@ -174,7 +229,10 @@ BAD: list[dict[str, Any]] = [
     {"message": {"attachment": {"type": "hologram"}}},
     {"message": {"attachment": {"type": "image", "payload": {}}}},
     {"message": {"attachment": {"type": "template", "payload": {}}}},
+    *({"message": {"attachment": {"type": "template", "payload": payload}}} for payload in BAD_TEMPLATES),
+    *({"message": {"text": "x", "quick_replies": [reply]}} for reply in BAD_REPLIES),
     {"messaging_type": "MESSAGE_TAG", "message": {"text": "x"}},
+    {"messaging_type": "MESSAGE_TAG", "tag": "SPAM", "message": {"text": "x"}},
     {"messaging_type": "SHOUT", "message": {"text": "x"}},
     {"sender_action": "dance"},
     {"sender_action": "react"},
@@ -193,6 +251,26 @@ async def test_the_simulator_is_as_strict_as_the_graph(
         answer = await response.json()
     assert (response.status, answer["error"]["code"]) == (400, 100)
     assert simulator.journal == []
+
+
+async def test_the_simulator_takes_what_just_fits(
+    product: Product, simulator: MessagingSimulator, simulated: MakeContext, outbound: MakeMessage
+) -> None:
+    choices = [{"title": f"{number:020}"} for number in range(3)]
+    card = {"title": "x" * 80, "subtitle": "x" * 80, "choices": choices}
+    for spec in (
+        {"kind": "buttons", "body": "x" * 640, "choices": choices},
+        {"kind": "quick_replies", "body": "x", "choices": [{"title": f"{number:020}"} for number in range(13)]},
+        {"kind": "cards", "cards": [card] * 10},
+    ):
+        model = product.channel.info.content_model(str(spec["kind"]))
+        assert model is not None
+        content = model.model_validate(spec)
+        assert isinstance(content, Content)
+        await product.channel.send(simulated(), outbound(content))
+    tagged = outbound(Text(body="x"), options={"tag": "HUMAN_AGENT"})
+    assert (await product.channel.send(simulated(), tagged)).provider_ids
+    assert len(simulator.journal) == 4
 
 
 def test_settings_of_the_simulator_are_the_plugins(product: Product, simulator: MessagingSimulator) -> None:

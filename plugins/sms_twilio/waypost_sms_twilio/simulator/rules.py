@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from aiohttp import web
@@ -115,6 +116,11 @@ _MAGIC_FROM: Mapping[str, Refusal] = {
         400, 21611, "This 'From' number has exceeded the maximum number of queued messages", Outcome.RATE_LIMITED
     ),
 }
+#: How far ahead a message may be scheduled.
+_SOONEST, _LATEST = timedelta(minutes=5), timedelta(days=35)
+_NO_SUCH_TIME = Refusal(
+    400, 35114, "SendAt time must be between 300 seconds and 35 days (3024000 seconds) in the future, inclusive."
+)
 
 RECEIPT_ERRORS: Mapping[Outcome, int] = {Outcome.UNDELIVERED: 30003, Outcome.FAILED: 30007}
 WHATSAPP_RECEIPT_ERRORS: Mapping[Outcome, int] = {Outcome.UNDELIVERED: 63024, Outcome.FAILED: 63016}
@@ -126,7 +132,7 @@ _CONTENT_SID = re.compile(r"HX[0-9a-fA-F]{32}")
 _SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}")
 
 
-def check(form: Form) -> Refusal | None:
+def check(form: Form, now: datetime) -> Refusal | None:
     """What Twilio would refuse in this request, in the order in which it looks."""
     to, sender = form.first("To"), form.first("From")
     return (
@@ -134,6 +140,7 @@ def check(form: Form) -> Refusal | None:
         or _check_sender(form, to, sender)
         or _check_content(form)
         or _check_extras(form)
+        or _check_schedule(form, now)
         or _MAGIC_TO.get(to.removeprefix(WHATSAPP_PREFIX))
         or _MAGIC_FROM.get(sender.removeprefix(WHATSAPP_PREFIX))
     )
@@ -188,9 +195,22 @@ def _check_extras(form: Form) -> Refusal | None:
     validity = form.first("ValidityPeriod")
     if validity and not (validity.isdigit() and 1 <= int(validity) <= 36_000):
         return Refusal(400, 21624, "Invalid 'ValidityPeriod' value.")
-    if form.has("SendAt") and not form.first("MessagingServiceSid"):
-        return Refusal(400, 21701, "Scheduling needs a Messaging Service.")
     return None
+
+
+def _check_schedule(form: Form, now: datetime) -> Refusal | None:
+    """Twilio docs, "Message Scheduling" and the pages of errors 35111, 35114 and 35126."""
+    if not form.has("SendAt"):
+        return Refusal(400, 35111, "SendAt timestamp is missing") if form.has("ScheduleType") else None
+    if not form.first("MessagingServiceSid"):
+        return Refusal(400, 21701, "Scheduling needs a Messaging Service.")
+    if form.first("ScheduleType") != "fixed":
+        return Refusal(400, 35126, "The ScheduleType value provided is not supported for this channel")
+    try:
+        ahead = datetime.fromisoformat(form.first("SendAt")) - now
+    except (ValueError, TypeError):
+        return _NO_SUCH_TIME
+    return None if _SOONEST <= ahead <= _LATEST else _NO_SUCH_TIME
 
 
 def _is_json_object(text: str) -> bool:

@@ -6,6 +6,8 @@ import json
 import os
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -42,7 +44,8 @@ class TwilioSimulator(WebSimulator):
     """Twilio for SMS and MMS.
 
     `account_status` is what `Accounts` answers; anything but `active` refuses every message with 20005. `auth_token`
-    may be changed to play a roll of tokens. `journal_file` is a descriptor that journal lines are written to.
+    may be changed to play a roll of tokens. `clock` tells how far ahead a message is scheduled. `journal_file` is a
+    descriptor that journal lines are written to.
     """
 
     magic: Mapping[str, Outcome] = MAGIC
@@ -59,6 +62,7 @@ class TwilioSimulator(WebSimulator):
         self.account_status = "active"
         self.messages: dict[str, Message] = {}
         self.journal_file: int | None = None
+        self.clock: Callable[[], datetime] = partial(datetime.now, UTC)
 
     # ---- what the frame asks for
 
@@ -243,7 +247,7 @@ class TwilioSimulator(WebSimulator):
             return refusal
         if self.account_status != "active":
             return Refusal(403, 20005, "Account not active", Outcome.ACCOUNT_BLOCKED)
-        return check(form)
+        return check(form, self.clock())
 
     def _account_refusal(self, request: web.Request) -> Refusal | None:
         expected = "Basic " + b64encode(f"{self.account_sid}:{self.auth_token}".encode()).decode()
