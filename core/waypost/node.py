@@ -45,6 +45,8 @@ PATIENCE = 35.0
 HEARTBEAT = 5.0
 #: So many of the store's connections serve what partners ask for, at most.
 READS = 4
+#: How long one waits for its turn, in seconds.
+TURN = 10.0
 
 _LOG = logger()
 
@@ -218,9 +220,19 @@ class Node:
         await self.database.close()
 
     async def read(self, work: Work[T]) -> T:
-        """Read from the store what a partner asks for; only so many at a time, so that sending need not wait for it."""
-        async with self._reading:
+        """Read from the store what a partner asks for; only so many at a time, so that sending need not wait for it.
+
+        Raises `StoreUnavailableError`, also where its turn does not come.
+        """
+        try:
+            async with asyncio.timeout(TURN):
+                await self._reading.acquire()
+        except TimeoutError:
+            raise StoreUnavailableError("too much is being read") from None
+        try:
             return await self.database.read(work)
+        finally:
+            self._reading.release()
 
     def disable_plugin(self, plugin: ChannelPlugin, reason: str) -> None:
         """Stop using a plugin on this node until it is started again: its messages wait, everything else goes on."""

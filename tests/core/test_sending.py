@@ -66,6 +66,26 @@ async def test_what_is_worth_so_many_tries_is_not_tried_for_a_day(world: World, 
     assert (await world.balance(partner.org)).available == PRICE
 
 
+@pytest.mark.parametrize("on_unknown", ["hold", "resend"])
+async def test_it_is_no_end_while_an_earlier_attempt_may_be_out(open_world: OpenWorld, on_unknown: str) -> None:
+    channel = FakeChannel(info={"idempotent_for": 60 if on_unknown == "hold" else 0})
+    channel.on(TO, OutcomeUnknown(), *[Transient("Busy.", tries=1)] * 20)
+    world = await open_world(channel)
+    partner = await world.partner(credit_micros=PRICE, on_unknown=on_unknown)
+    await world.start()
+    admitted = await world.accept(partner)
+    for _ in range(12):
+        await world.rest()
+        world.clock.advance(10 * SECOND)
+    assert len(channel.sent) > 1
+    message = await world.message(admitted.message.id)
+    assert message.status in ("UNKNOWN", "QUEUED", "SENDING")
+    assert (await world.balance(partner.org)).held == PRICE
+    correlation = channel.sent[0].ctx.correlation
+    await world.tell(partner, DeliveryUpdate(event_id="e", status="delivered", correlation=correlation))
+    assert (await world.message(admitted.message.id)).captured == PRICE
+
+
 async def test_so_many_tries_are_made_through_each_gateway(open_world: OpenWorld) -> None:
     world = await open_world(FakeChannel().on(TO, *[Transient("Busy.", tries=2)] * 20))
     first, second = await world.gateway(), await world.gateway()

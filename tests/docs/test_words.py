@@ -61,7 +61,7 @@ def test_every_event_is_there(pages: Any) -> None:
 def test_every_code_is_there(pages: Any) -> None:
     section = pages["docs/partners.md"].section("## Errors")
     permanent = {cls.code for cls in errors.ERROR_CLASSES.values() if issubclass(cls, errors.Permanent)}
-    others = {"EXPIRED", "OUTCOME_UNKNOWN", "UNDELIVERED", "FAILED", "QUARANTINED"}
+    others = {"TEMPORARY_FAILURE", "EXPIRED", "OUTCOME_UNKNOWN", "UNDELIVERED", "FAILED", "QUARANTINED"}
     assert first_cells(section) == {refusal.code for refusal in ALL_REFUSALS} | permanent | others
 
 

@@ -146,6 +146,18 @@ async def test_clocks_that_differ_make_no_tokens(database: Database) -> None:
     assert await database.write(second) == 10
 
 
+async def test_a_clock_that_is_set_back_does_not_stop_a_gateway(database: Database) -> None:
+    await database.write(lambda conn: gateways.add(conn, a_gateway(10)))
+    hour, second = 3_600_000_000, 1_000_000
+
+    async def take(now: int) -> int:
+        return await database.write(lambda conn: gateways.take_tokens(conn, "gw_1", 99, now))
+
+    assert await take(2 * hour) == 10
+    assert await take(hour) == 0
+    assert await take(hour + second) == 10
+
+
 async def test_an_unlimited_gateway_has_always_enough(database: Database) -> None:
     await database.write(lambda conn: gateways.add(conn, a_gateway(None)))
     assert await database.write(lambda conn: gateways.take_tokens(conn, "gw_1", 5000, 0)) == 5000

@@ -251,6 +251,10 @@ class Inbox:
             await self._database.write(lambda conn: deliveries.count_try(conn, begun))
             self._tried.update(begun)
         await self._apply([await self._parsed(item) for item in batch])
+        survived = [item.id for item in batch]
+        with contextlib.suppress(StoreUnavailableError):
+            await self._database.write(lambda conn: deliveries.uncount_try(conn, survived))
+            self._tried.difference_update(survived)
 
 
 def _raised(error: Exception) -> str:

@@ -126,8 +126,9 @@ def not_accepted(attempt: Attempt, error: ChannelError, now: int) -> Report:
     details = {"code": error.code, "detail": error.detail, "provider_code": error.provider_code,
                "http_status": error.http_status}  # fmt: skip
     step = attempt.step
-    given_up = isinstance(error, NotSent) and is_given_up(step, attempt.choices, error)
-    if isinstance(error, Permanent) or given_up:
+    # Where an earlier attempt may be out (its receipt window is open) it is no end: that one is waited for.
+    is_last = step.window_until is None and isinstance(error, NotSent) and is_given_up(step, attempt.choices, error)
+    if isinstance(error, Permanent) or is_last:
         return Report(evidence(step, "failed", now, **details))
     if isinstance(error, NotSent):
         retry = replace(decide(step, attempt.choices, error, now), deduped_until=attempt.deduped_until)

@@ -33,7 +33,7 @@ def backoff(tries: int) -> float:
 
 
 def is_given_up(step: Step, choices: int, error: NotSent) -> bool:
-    """Whether an error ends a step, because it is of a kind that was met often enough and no other gateway is left."""
+    """Whether an error that is worth only so many tries ends a step: they are used up, and no other gateway is left."""
     return step.tries + 1 >= _most_tries(error) and step.choice + 1 >= choices
 
 

@@ -115,6 +115,7 @@ class Transient(NotSent):
     """The provider could not be reached or was busy; the message will be tried again.
 
     Until its time is over, unless `tries` says how often in all it is worth it through one gateway: 2 for once more.
+    What failed before for other reasons counts as well.
     """
 
     code = "TEMPORARY_FAILURE"

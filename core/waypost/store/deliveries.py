@@ -97,6 +97,11 @@ def count_try(conn: Connection, ids: Sequence[str]) -> None:
     run_by(conn, "UPDATE delivery SET tries = tries + 1 WHERE id {}", ids)
 
 
+def uncount_try(conn: Connection, ids: Sequence[str]) -> None:
+    """Say that the process outlived it, though these may still not be applied."""
+    run_by(conn, "UPDATE delivery SET tries = tries - 1 WHERE state = 'stored' AND id {}", ids)
+
+
 def set_failed(conn: Connection, delivery_id: str, problem: str) -> None:
     """Say that the parser failed on this one; it can be parsed again after a plugin fix."""
     update_many(conn, delivery, where=("id",), values=("state", "problem"), rows=[(delivery_id, "failed", problem)])

@@ -109,6 +109,10 @@ def set_status(conn: Connection, gateway_id: str, status: str, reason: str) -> b
     return bool(changed.rowcount)
 
 
+#: Nodes' clocks differ by less than this, in microseconds; more is a clock that was set back.
+CLOCKS_DIFFER = 5_000_000
+
+
 def take_tokens(conn: Connection, gateway_id: str, wanted: int, now: int) -> int:
     """Take up to `wanted` sends out of a gateway's throughput limit, which holds across nodes.
 
@@ -122,9 +126,10 @@ def take_tokens(conn: Connection, gateway_id: str, wanted: int, now: int) -> int
         return wanted
     rate, tokens, tokens_at = row
     full = rate * 1_000_000
-    # Nodes' clocks differ a little: what one has handed out until its now is not handed out again by a slower one.
-    now = max(now, tokens_at)
-    tokens = min(full, tokens + (now - tokens_at) * rate)
+    if tokens_at - now < CLOCKS_DIFFER:
+        # What one node has handed out until its now is not handed out again by a slower one.
+        now = max(now, tokens_at)
+    tokens = min(full, tokens + max(0, now - tokens_at) * rate)
     taken = min(wanted, tokens // 1_000_000)
     conn.execute(
         update(gateway).where(gateway.c.id == gateway_id).values(tokens=tokens - taken * 1_000_000, tokens_at=now)

@@ -166,12 +166,16 @@ def _reaction(origin: Origin, body: dict[str, Any]) -> Iterator[ChannelEvent]:
         piece_id(action, origin.raw, mid),
         detail,
         provider_id=mid,
+        by_person=not origin.by_account,
     )
 
 
 def _postback(origin: Origin, body: dict[str, Any]) -> Iterator[ChannelEvent]:
     mid = text(body, "mid")
     detail = {"kind": "postback", "payload": text(body, "payload"), "title": text(body, "title"), "message_id": mid}
+    if origin.by_account:
+        yield _of_account(origin, "echo_postback", origin.identify("postback", mid), mid or "")
+        return
     yield engagement(origin, "postback", origin.identify("postback", mid), detail)
     if child(body, "referral"):
         yield engagement(origin, "referral", origin.identify("referral", mid), child(body, "referral"))

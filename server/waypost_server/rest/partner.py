@@ -108,7 +108,8 @@ class PartnerApi:
     async def _after_verdict(self, message: Message, wait: float) -> Message:
         verdict = await self._node.verdicts.wait(message.id, wait)
         try:
-            found = await self._node.read(lambda conn: messages.get(conn, message.id)) or message
+            # Not behind other partners' lists: whoever waits for this may send again.
+            found = await self._node.database.read(lambda conn: messages.get(conn, message.id)) or message
         except StoreUnavailableError:
             return message  # it is accepted, and that is what an answer must never deny
         # A receipt may be quicker than this answer. What was waited for is the verdict: SENT, as the document has it.
