@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 
 import pytest
 from deployment import Deployment, RunDeployment
 from fake_channel import FakeChannel
-from sqlalchemy import Connection
 from waypost.plugin import OutboundMessage, SendResult
 from waypost.plugin.types import Context
 from world import Partner
@@ -164,13 +162,14 @@ async def test_a_wait_ends_with_the_verdict(run: RunDeployment, slow: Slow) -> N
 async def test_the_answer_tells_the_verdict_even_where_a_receipt_is_quicker(
     gateway: Deployment, partner: Partner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = gateway.node.read
+    wait = gateway.node.verdicts.wait
 
-    async def late(work: Callable[[Connection], object]) -> object:
+    async def late(message_id: str, seconds: float) -> object:
+        verdict = await wait(message_id, seconds)
         await gateway.settle()
-        return await read(work)
+        return verdict
 
-    monkeypatch.setattr(gateway.node, "read", late)
+    monkeypatch.setattr(gateway.node.verdicts, "wait", late)
     answer = await gateway.send(partner.secret, {"to": "+1234567890"})
     data = answer.json["data"]
     assert (data["status"], data["cost"], answer.json["message"]) == ("SENT", 0.12, "Message sent successfully.")
