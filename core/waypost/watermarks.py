@@ -27,6 +27,8 @@ FEATURE = "watermarks"
 _MARK = "@"
 #: Providers tell moments in milliseconds: what began within the same one is not later.
 _GRAIN = 1_000
+#: A provider's clock may be so far behind ours. Between what is read and what is sent next more time passes as a rule.
+_SKEW = 100_000
 #: What a receipt proves where it says that something was achieved, as the status it leads to.
 _PROVES: dict[str, Status] = {status.lower(): status for status in get_args(Status) if reached(status, "sent")}
 
@@ -58,7 +60,7 @@ def covered(
     if update.watermark is None or update.recipient is None:
         return []
     # However late a provider says that it is, what begins from now on is not meant.
-    address, until = _written(update.recipient), min(from_datetime(update.watermark), now)
+    address, until = _written(update.recipient), min(from_datetime(update.watermark) + _SKEW, now)
     since = dict.fromkeys(gateway_ids, 0)
     proves = _PROVES.get(update.status)
     if proves is not None:

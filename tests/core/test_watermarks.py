@@ -126,6 +126,22 @@ async def test_a_watermark_covers_all_that_began_at_the_same_moment(open_world: 
     assert {(await world.message(item.message.id)).status for item in both} == {"READ"}
 
 
+async def test_a_watermark_by_a_clock_that_is_a_little_behind(open_world: OpenWorld) -> None:
+    """By the provider's clock a message may have been read a moment before it began by ours."""
+    world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}))
+    partner = await world.partner()
+    await world.start()
+    mark = to_datetime(world.clock.now())
+    world.clock.advance(SECOND // 20)
+    read = await world.sent(partner)
+    world.clock.advance(SECOND // 5)
+    later = await world.sent(partner)
+    await world.tell(
+        partner, DeliveryUpdate(event_id="r", status="read", recipient=Address("e164", TO), watermark=mark)
+    )
+    assert [(await world.message(item.message.id)).status for item in (read, later)] == ["READ", "SENT"]
+
+
 async def test_a_watermark_in_the_future_is_about_the_past(open_world: OpenWorld) -> None:
     world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}))
     partner = await world.partner()

@@ -9,7 +9,7 @@ import time
 import asyncpg
 import pytest
 from real_postgres import RealPostgres
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import IntegrityError
 from waypost.clock import SECOND, SystemClock
 from waypost.store import admissions, bulk, events, gateways, keys, ledger, messages, migrate, steps
@@ -33,6 +33,21 @@ async def test_its_clock_is_followed(postgres: PostgresDatabase) -> None:
     postgres.clock.set_now(0)
     await postgres.sync_clock()
     assert abs(postgres.clock.now() - SystemClock().now()) < 5 * SECOND
+
+
+async def test_its_clock_is_not_wrong_by_what_a_first_answer_takes(postgres: PostgresDatabase) -> None:
+    asked = 0
+
+    def slow_at_first(*_: object) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            time.sleep(0.3)
+
+    event.listen(postgres._engine.sync_engine, "before_cursor_execute", slow_at_first)
+    await postgres.sync_clock()
+    assert asked > 1
+    assert abs(postgres.clock.now() - SystemClock().now()) < SECOND // 10
 
 
 async def test_a_failed_transaction_leaves_nothing(postgres: PostgresDatabase) -> None:

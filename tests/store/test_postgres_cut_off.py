@@ -179,15 +179,8 @@ async def test_a_connection_to_a_server_that_only_reads_is_not_used_again(postgr
 async def test_a_late_answer_does_not_set_the_clock_back(
     postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "LATE", 0.1)
-    really = postgres.read
-
-    async def slow(work):  # type: ignore[no-untyped-def]
-        result = await really(work)
-        await asyncio.sleep(0.3)
-        return result
-
-    monkeypatch.setattr(postgres, "read", slow)
+    monkeypatch.setattr(store, "LATE", 0.05)
+    monkeypatch.setattr(store, "_NOW", text(f"{store._NOW.text}, pg_sleep(0.2)"))
     before, began = postgres.clock.now(), time.monotonic()
     await postgres.sync_clock()
     passed = round((time.monotonic() - began) * SECOND)
