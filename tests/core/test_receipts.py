@@ -175,11 +175,7 @@ async def failed_over(world: World, partner: Partner) -> Admitted:
     world.channel.on(TO, *[Transient()] * TRIES, SendResult(provider_ids=("p",)))
     await world.start()
     admitted = await world.accept(partner)
-    for number in range(TRIES):
-        await world.channel.called(number + 1)
-        await world.state(admitted, "queued", "sent", "sending")
-        world.clock.advance(MINUTE)
-    await world.status(admitted, "SENT")
+    await world.state_in_time(admitted, "sent")
     return admitted
 
 
