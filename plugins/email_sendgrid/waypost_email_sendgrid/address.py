@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import email.utils
 import hashlib
 import re
 from dataclasses import dataclass, field
 from email.utils import getaddresses, quote
+from typing import Any
 
 from email_validator import EmailNotValidError, ValidatedEmail, validate_email
 from waypost.plugin import Address, ContentRejected, InvalidRecipient
@@ -17,6 +19,9 @@ CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 #: What a name holds in quotes only (RFC 5322, 3.2.3).
 _SPECIAL = re.compile(r'[][()<>@,:;".\\]')
+
+#: Newer Pythons give up a whole header for one mailbox that is written wrongly; its neighbours are wanted all the same.
+_LENIENT: dict[str, Any] = {"strict": False} if getattr(email.utils, "supports_strict_parsing", False) else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ def parse_mailbox(value: str) -> Mailbox:
 def received_mailboxes(value: str) -> list[tuple[str, str]]:
     """Name and address of each mailbox in an address header, as far as they can be told apart (RFC 5322, 3.4)."""
     try:
-        found = getaddresses([value])
+        found = getaddresses([value], **_LENIENT)
     except RecursionError:
         # Comments within comments without end: nobody's address.
         return []
