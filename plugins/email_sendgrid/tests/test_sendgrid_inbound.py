@@ -193,6 +193,23 @@ def test_copies_keep_their_names_whatever_those_hold() -> None:
     )
 
 
+def test_a_name_that_looks_like_an_address_is_a_name() -> None:
+    """So many mail programs write it without quotes; the address is the one in angle brackets."""
+    event = one(
+        form({**BASIC, "from": "ceo@bank.example <ada.okafor@example.com>", "cc": "a@b.example<bo@b.example>, c@d.org"})
+    )
+    assert (event.sender, event.sender_name) == ((ADA,), "ceo@bank.example")
+    assert event.content.cc == ('"a@b.example" <bo@b.example>', "c@d.org")
+
+
+@pytest.mark.parametrize("wrong", ["Bo <", "bo@example.com jo@example.org", "<>", "Bo (Jo", '"Bo'])
+def test_a_mailbox_written_wrongly_costs_no_mail_and_nobody_before_it(wrong) -> None:
+    event = one(form({**BASIC, "cc": f"ada@example.com, {wrong}, zoe@example.com"}))
+    assert event.content.cc[0] == "ada@example.com"
+    if wrong.count("(") + wrong.count('"') == 0:
+        assert event.content.cc[-1] == "zoe@example.com"
+
+
 @pytest.mark.parametrize("name", ["from", "to", "cc"])
 def test_comments_without_end_cost_no_mail(name) -> None:
     sent = {**BASIC, "headers": "From: ada@example.com\nTo: in@example.com", name: "(" * 30_000 + " x@example.com"}

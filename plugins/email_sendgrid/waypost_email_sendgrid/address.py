@@ -20,6 +20,8 @@ CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 #: What a name holds in quotes only (RFC 5322, 3.2.3).
 _SPECIAL = re.compile(r'[][()<>@,:;".\\]')
 
+#: A name without quotes before an address, from the comma before it.
+_BARE_NAME = re.compile(r'(^|,)([^",<>()]*)<')
 #: Newer Pythons give up a whole header for one mailbox that is written wrongly; its neighbours are wanted all the same.
 _LENIENT: dict[str, Any] = {"strict": False} if getattr(email.utils, "supports_strict_parsing", False) else {}
 
@@ -71,11 +73,17 @@ def parse_mailbox(value: str) -> Mailbox:
 def received_mailboxes(value: str) -> list[tuple[str, str]]:
     """Name and address of each mailbox in an address header, as far as they can be told apart (RFC 5322, 3.4)."""
     try:
-        found = getaddresses([value], **_LENIENT)
+        found = getaddresses([_BARE_NAME.sub(_quoted, value)], **_LENIENT)
     except RecursionError:
         # Comments within comments without end: nobody's address.
         return []
     return [(name.strip(), address) for name, address in found if "@" in address]
+
+
+def _quoted(found: re.Match[str]) -> str:
+    """`ann@x.org <ann@x.org>` is common, and not as it should be: a name that looks like an address stays a name."""
+    name = found[2].strip()
+    return f'{found[1]}"{quote(name)}" <' if "@" in name else found[0]
 
 
 def written(name: str, address: str) -> str:

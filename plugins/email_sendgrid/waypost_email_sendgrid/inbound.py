@@ -157,7 +157,7 @@ def _content(form: ParseForm, headers: Mapping[str, str], whole: bytes | None) -
 
 
 def _copies(form: ParseForm) -> tuple[str, ...]:
-    listed = received_mailboxes(CONTROL.sub(" ", form.text("cc", utf8_first=True)[:32_000]))
+    listed = received_mailboxes(CONTROL.sub(" ", form.text("cc", utf8_first=True)[:16_000]))
     return tuple(written(name, address)[:320] for name, address in listed)[:100]
 
 
