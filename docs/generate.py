@@ -8,10 +8,10 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -154,7 +154,7 @@ def _type(annotation: Any) -> str:
         return " or ".join(_type(part) for part in parts)
     if origin in (list, tuple):
         return f"list of {_type(parts[0])}"
-    if origin is not None and origin is not Literal and not issubclass(origin, Mapping):  # Annotated
+    if hasattr(annotation, "__metadata__"):  # Annotated
         return _type(parts[0])
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return f"{{{_fields(annotation)}}}"

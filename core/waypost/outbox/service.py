@@ -200,4 +200,4 @@ class Outbox:
     async def resolve_all(self) -> None:
         """Wait until the lookups begun so far are done: for tests and for an orderly stop."""
         while self._background:
-            await asyncio.gather(*self._background, return_exceptions=True)
+            await asyncio.wait(self._background)

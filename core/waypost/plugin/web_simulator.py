@@ -87,7 +87,7 @@ class WebSimulator(Simulator):
     async def settle(self) -> None:
         """Wait until every webhook on its way has been delivered or given up."""
         while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.wait(self._tasks)
 
     async def write(self, text: str, sender: str | None = None) -> None:
         """Deliver an inbound message of this text, and wait for the answer."""
