@@ -51,13 +51,6 @@ TURN = 10.0
 _LOG = logger()
 
 
-class SchemaMismatchError(Exception):
-    """The database's schema is not this release's; run `waypost db upgrade`."""
-
-    def __init__(self) -> None:
-        super().__init__(type(self).__doc__)
-
-
 class Node:
     """Everything a process needs to accept, send and receive. `open`, then `start`, then `stop`."""
 
@@ -164,8 +157,7 @@ class Node:
         """
         database = await open_database(config.database_url)
         try:
-            if await database.read(migrate.current_revision) != migrate.wanted_revision():
-                raise SchemaMismatchError
+            await database.read(migrate.check)
             keys = [key.get_secret_value() for key in config.master_keys]
             vault = Vault.open(keys, config.master_key_file)
             middlewares = load_wrappers(config.wrappers)

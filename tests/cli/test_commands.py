@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pysqlite3 import dbapi2
 
 Run = Callable[..., Any]
 TWILIO = {"account_sid": "AC" + 32 * "0", "auth_token": "s3cret-canary"}
@@ -27,6 +28,25 @@ def test_the_schema_is_made_and_looked_at(waypost: Run, deployment: Path) -> Non
     assert waypost("db", "upgrade", "--json").json["before"] is None
     assert waypost("db", "status", "--json").json["current"] is True
     assert "already" in waypost("db", "upgrade").out
+
+
+def test_a_database_that_is_none_or_of_a_newer_release_is_told(prepared: Run, deployment: Path) -> None:
+    file = next(deployment.rglob("*.db"))
+    conn = dbapi2.connect(file)
+    with conn:
+        conn.execute("UPDATE alembic_version SET version_num = 'next'")
+    conn.close()
+    assert prepared("orgs", "list").code == 0
+    told = prepared("db", "upgrade")
+    assert (told.code, told.err.count("\n")) == (1, 1)
+    assert "newer release" in told.err
+    file.write_bytes(b"no database" * 1000)
+    for suffix in ("-wal", "-shm"):
+        file.with_name(file.name + suffix).unlink(missing_ok=True)
+    for command in ("orgs list", "db status", "serve", "doctor"):
+        told = prepared(*command.split())
+        assert (told.code, told.err.count("\n")) == (1, 1), command
+        assert "file is not a database" in told.err
 
 
 def test_everything_is_made_and_listed(prepared: Run, monkeypatch: pytest.MonkeyPatch, deployment: Path) -> None:
@@ -147,15 +167,14 @@ def test_what_nobody_expected_is_one_sentence_too(prepared: Run, monkeypatch: py
 
 
 def test_a_database_of_another_release_is_refused(prepared: Run, deployment: Path) -> None:
-    from pysqlite3 import dbapi2
-
     with dbapi2.connect(deployment / "data" / "waypost.db") as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '0000'")
+        connection.execute("UPDATE alembic_version SET version_num = 'next'")
+        connection.execute("DELETE FROM supported_schema")
     connection.close()
     for command in (("orgs", "list"), ("serve", "--port", "0")):
         ran = prepared(*command)
         assert ran.code == 1
-        assert "waypost db upgrade" in ran.err
+        assert "install that release" in ran.err
     assert prepared("doctor").code == 1
 
 

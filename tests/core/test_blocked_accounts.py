@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from fake_channel import FakeChannel
 from waypost.admission.candidate import Admitted
 from waypost.clock import HOUR
-from waypost.plugin import AccountBlocked, AccountHealth, Permanent, SendResult, Transient
+from waypost.plugin import AccountBlocked, AccountHealth, Context, Permanent, SendResult, Transient, hookimpl
+from waypost.refusals import ChannelConfigNotFound
 from waypost.store import audit, gateways
 from world import OpenWorld, Partner, World
 
@@ -50,6 +53,31 @@ async def test_a_confirmed_block_pauses_at_once_and_messages_wait(open_world: Op
 
     await world.decide(lambda conn: gateways.set_status(conn, partner.gateway.id, "active", ""))
     await world.status(admitted, "SENT")
+
+
+async def test_what_an_operator_disabled_meanwhile_stays_so(open_world: OpenWorld) -> None:
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    class Slow(FakeChannel):
+        @hookimpl
+        async def check_account(self, ctx: Context) -> AccountHealth:
+            asked.set()
+            await answer.wait()
+            return AccountHealth(state="blocked", detail="suspended")
+
+    channel = Slow(hooks=frozenset({"check_account"}))
+    channel.on("*", AccountBlocked("401"))
+    world = await open_world(channel)
+    partner = await world.partner()
+    await world.start()
+    await world.accept(partner)
+    await asked.wait()
+    await world.decide(lambda conn: gateways.set_status(conn, partner.gateway.id, "disabled", "sold"))
+    answer.set()
+    await world.node.outbox.resolve_all()
+    assert await gateway_status(world, partner) == "disabled"
+    with pytest.raises(ChannelConfigNotFound):
+        await world.accept(partner)
 
 
 @pytest.mark.parametrize(

@@ -33,5 +33,12 @@ async def test_what_is_missing_is_found(operator: Operator) -> None:
 
 
 async def test_an_old_schema_is_found(operator: Operator, database: Database) -> None:
-    await database.write(lambda conn: conn.execute(text("UPDATE alembic_version SET version_num = '0000'")))
+    await database.write(lambda conn: conn.execute(text("DELETE FROM alembic_version")))
+    assert (await findings(operator))["schema"] == "error"
+
+
+async def test_a_newer_schema_is_found(operator: Operator, database: Database) -> None:
+    await database.write(lambda conn: conn.execute(text("UPDATE alembic_version SET version_num = '0002'")))
+    assert (await findings(operator))["schema"] == "warning"
+    await database.write(lambda conn: conn.execute(text("DELETE FROM supported_schema")))
     assert (await findings(operator))["schema"] == "error"

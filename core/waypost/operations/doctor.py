@@ -13,6 +13,7 @@ from waypost.plugin.settings import UnresolvedReferenceError, resolve_references
 from waypost.store import gateways as gateway_rows
 from waypost.store import health, ledger, migrate
 from waypost.store.driver import is_postgres
+from waypost.store.migrate import SchemaMismatchError
 from waypost.vault import VaultError
 
 #: Earlier versions can corrupt a database in WAL mode when two connections checkpoint at once.
@@ -29,11 +30,12 @@ def _finding(level: Level, code: str, message: str) -> dict[str, Any]:
 async def examine(operator: Operator) -> dict[str, Any]:
     """Examine configuration, database, plugins and books; an empty list of findings is a clean bill of health."""
     findings = _configuration(operator) + _plugins(operator)
-    if await operator.read(migrate.current_revision) != migrate.wanted_revision():
-        findings.append(
-            _finding("error", "schema", "The database's schema is not this release's; run `waypost db upgrade`.")
-        )
+    try:
+        await operator.read(migrate.check)
+    except SchemaMismatchError as mismatch:
+        findings.append(_finding("error", "schema", str(mismatch)))
     else:
+        findings += await operator.read(_schema)
         findings += await operator.read(lambda conn: _books(conn) + _gateways(conn, operator))
     findings += await operator.read(_database)
     return {"ok": not any(item["level"] == "error" for item in findings), "findings": findings}
@@ -81,6 +83,13 @@ def _plugins(operator: Operator) -> list[dict[str, Any]]:
             _finding("warning", "plugin", f"No channel is enabled; name some in WAYPOST_CHANNELS (installed: {known}).")
         )
     return findings
+
+
+def _schema(conn: Connection) -> list[dict[str, Any]]:
+    if migrate.current_revision(conn) == migrate.wanted_revision():
+        return []
+    told = "The database's schema is of a newer release, beside which this one may run; upgrade this one soon."
+    return [_finding("warning", "schema", told)]
 
 
 def _books(conn: Connection) -> list[dict[str, Any]]:

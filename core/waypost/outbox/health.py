@@ -56,7 +56,7 @@ class Health:
         now = self._database.clock.now()
 
         def pause(conn: Connection) -> bool:
-            if not gateways.set_status(conn, gateway.id, "paused", reason):
+            if not gateways.pause_active(conn, gateway.id, reason):
                 return False
             audit.add(conn, "waypost", "gateway.paused", gateway.id, {"reason": reason}, now)
             rates.raise_revision(conn)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import orjson
-from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, insert, select, text, update
 
 from waypost.store.tables import gateway, provider_app
 
@@ -101,10 +101,17 @@ def all_of_them(conn: Connection) -> list[Gateway]:
 
 def set_status(conn: Connection, gateway_id: str, status: str, reason: str) -> bool:
     """Pause, resume or disable a gateway; say whether that changed anything."""
+    return _set_status(conn, gateway_id, gateway.c.status != status, status, reason)
+
+
+def pause_active(conn: Connection, gateway_id: str, reason: str) -> bool:
+    """Pause a gateway unless somebody has paused or disabled it; say whether that changed anything."""
+    return _set_status(conn, gateway_id, gateway.c.status == "active", "paused", reason)
+
+
+def _set_status(conn: Connection, gateway_id: str, where: ColumnElement[bool], status: str, reason: str) -> bool:
     changed = conn.execute(
-        update(gateway)
-        .where(gateway.c.id == gateway_id, gateway.c.status != status)
-        .values(status=status, status_reason=reason)
+        update(gateway).where(gateway.c.id == gateway_id, where).values(status=status, status_reason=reason)
     )
     return bool(changed.rowcount)
 

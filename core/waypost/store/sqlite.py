@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from pysqlite3 import dbapi2
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from waypost.clock import SystemClock
@@ -118,7 +118,7 @@ class SqliteDatabase:
             Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
             with database._writing.connect():
                 pass
-        except OperationalError as error:
+        except DatabaseError as error:
             raise StoreUnavailableError(f"{path} cannot be opened ({error.orig})") from error
         except OSError as error:
             raise StoreUnavailableError(f"{path} cannot be opened ({error.strerror})") from error

@@ -236,6 +236,9 @@ route = Table(
 #: One row; raised by every change of what nodes keep in memory.
 revision = Table("revision", metadata, Column("id", Integer, primary_key=True), _int("number", default=0))
 
+#: The releases that may run on this schema, by the revision that each was made for.
+supported_schema = Table("supported_schema", metadata, Column("revision", Text, primary_key=True))
+
 node = Table(
     "node",
     metadata,

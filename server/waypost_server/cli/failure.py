@@ -59,9 +59,9 @@ def _not_understood(error: Exception) -> int:
 
 def _sentence(error: Exception) -> str:
     from pydantic import ValidationError
-    from waypost.node import SchemaMismatchError
     from waypost.operations import OperationError
     from waypost.store.database import StoreUnavailableError
+    from waypost.store.migrate import SchemaMismatchError
     from waypost.vault import VaultError
 
     from waypost_server.serve import ServeError

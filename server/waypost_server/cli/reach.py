@@ -107,7 +107,6 @@ def _unpacked(answer: dict[str, Any]) -> Any:
 
 async def _directly(config: Config, operation: str, arguments: dict[str, Any]) -> Any:
     from waypost.host.loader import load_channels
-    from waypost.node import SchemaMismatchError
     from waypost.operations import Operator, call
     from waypost.store import migrate
     from waypost.store.database import open_database
@@ -115,8 +114,8 @@ async def _directly(config: Config, operation: str, arguments: dict[str, Any]) -
 
     database = await open_database(config.database_url, patient=True)
     try:
-        if operation != "doctor" and await database.read(migrate.current_revision) != migrate.wanted_revision():
-            raise SchemaMismatchError
+        if operation != "doctor":
+            await database.read(migrate.check)
         vault = Vault.open([key.get_secret_value() for key in config.master_keys], config.master_key_file)
         wanted = operation.startswith(_WITH_PLUGINS)
         records = load_channels(config.channels, pinned=config.channel_distributions) if wanted else {}
