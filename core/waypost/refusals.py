@@ -33,7 +33,7 @@ class ValidationFailed(Refusal):
 
 
 class InvalidPagination(Refusal):
-    """page must be 1 or more and limit between 1 and 100; correct them."""
+    """page must be between 1 and 100000 and limit between 1 and 100; correct them."""
 
     code = "INVALID_PAGINATION"
 

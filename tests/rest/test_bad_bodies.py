@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import zlib
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 from deployment import TO, Deployment
+from waypost_server.rest import bodies
 from world import Partner
 
 INVALID, VALIDATION = "INVALID_REQUEST", "VALIDATION_ERROR"
@@ -247,6 +249,27 @@ async def test_an_error_never_repeats_what_was_sent(gateway: Deployment, partner
         answer = await gateway.send(partner.secret, body={"request": request})
         assert answer.told == (400, "VALIDATION_ERROR")
         assert canary not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "head", "status"),
+    [
+        ("/partner/message/send", "Content-Length: 100", 400),
+        ("/api/send-sms.php", "Transfer-Encoding: chunked", 400),
+        ("/webhooks/sms_twilio", "Content-Length: 100", 408),
+    ],
+)
+async def test_a_body_that_does_not_come_is_not_waited_for_without_end(
+    gateway: Deployment, monkeypatch: pytest.MonkeyPatch, path: str, head: str, status: int
+) -> None:
+    monkeypatch.setattr(bodies, "PATIENCE", 0.05)
+    host, port = gateway.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    begun = b"5\r\nhello\r\n" if "chunked" in head else b"hello"
+    writer.write(f"POST {path} HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode() + begun)
+    assert int((await reader.readline()).split()[1]) == status
+    writer.close()
+    await writer.wait_closed()
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "x-gzip", "zstd", "gzip, gzip", "nonsense"])

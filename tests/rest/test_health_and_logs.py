@@ -160,11 +160,30 @@ async def test_accepted_messages_are_logged_with_their_ids(
     assert {"level", "timestamp"} <= accepted.keys()
 
 
+async def test_a_refusal_is_found_in_the_log_by_its_request_id(
+    gateway: Deployment, partner: Partner, logged: io.BytesIO
+) -> None:
+    await gateway.send("ak_live_nobody", X_Request_Id="asked-1")
+    await gateway.send(partner.secret, body=b" " * 300_000, X_Request_Id="asked-2")
+    await gateway.token(partner.secret, body=b"{}", X_Request_Id="asked-3")
+    await gateway.get("/partner/messages?page=0", partner.secret, X_Request_Id="asked-4")
+    events = [json.loads(line) for line in logged.getvalue().splitlines()]
+    told = [(item["event"], item["request_id"], item["code"]) for item in events if item["event"].endswith(".refused")]
+    assert told == [
+        ("partner.refused", "asked-1", "UNAUTHORIZED"),
+        ("partner.refused", "asked-2", "PAYLOAD_TOO_LARGE"),
+        ("token.refused", "asked-3", "VALIDATION_ERROR"),
+        ("partner.refused", "asked-4", "INVALID_PAGINATION"),
+    ]
+
+
 @pytest.mark.postgres
 async def test_metrics_tell_how_it_goes(gateway: Deployment, partner: Partner) -> None:
     await gateway.send(partner.secret)
     await gateway.send(partner.secret, {"to": "nobody"})
     await gateway.token("ak_live_nobody")
+    await gateway.send(partner.secret, body=b" " * 300_000)
+    await gateway.token(partner.secret, body=b" " * 300_000)
     await gateway.settle()
     answer = await gateway.call("GET", "/metrics")
     assert answer.headers["Content-Type"].startswith("text/plain")
@@ -174,6 +193,7 @@ async def test_metrics_tell_how_it_goes(gateway: Deployment, partner: Partner) -
         'waypost_messages_accepted_total{channel="SMS"} 1.0',
         'waypost_messages_refused_total{code="VALIDATION_ERROR"} 1.0',
         'waypost_messages_refused_total{code="UNAUTHORIZED"} 1.0',
+        'waypost_messages_refused_total{code="PAYLOAD_TOO_LARGE"} 2.0',
         'waypost_status_changes_total{status="SENT"} 1.0',
         'waypost_status_changes_total{status="DELIVERED"} 1.0',
         'waypost_webhooks_total{plugin="sms_twilio",verdict="verified"} 2.0',

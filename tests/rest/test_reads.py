@@ -139,6 +139,7 @@ async def test_filters_that_are_wrong(gateway: Deployment, partner: Partner) -> 
     for query in (
         "status=LOST",
         "status=",
+        "status=SENT&status=READ",
         "colour=red",
         "Status=SENT",
         "since=yesterday",

@@ -103,6 +103,8 @@ class Scheme:
         yield Forgery("too long a header", self._with(genuine, "A" * 60_000), (400, 431))
         bad = ((self.header, "forged"), *genuine.headers)
         yield Forgery("forged before genuine", replace(genuine, headers=bad))
+        yield Forgery("forged after genuine", replace(genuine, headers=(*genuine.headers, (self.header, "forged"))))
+        yield Forgery("genuine twice", replace(genuine, headers=(*genuine.headers, (self.header, proof))))
         yield Forgery("under another name", self._renamed(genuine, self.header.replace("-signature", "-sig")))
 
     def _bodies(self) -> Iterator[Forgery]:

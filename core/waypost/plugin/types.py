@@ -172,6 +172,12 @@ class WebhookRequest:
         wanted = name.lower()
         return next((value for key, value in self.headers if key == wanted), None)
 
+    def only_header(self, name: str) -> str | None:
+        """A header's value where it was given exactly once: of two signatures nobody can say which one is meant."""
+        wanted = name.lower()
+        values = [value for key, value in self.headers if key == wanted]
+        return values[0] if len(values) == 1 else None
+
     def parameter(self, name: str) -> str | None:
         """The first value of a query parameter."""
         return next((value for key, value in self.query if key == name), None)

@@ -159,7 +159,7 @@ class Telegram:
             return Rejected("no webhook secret is configured", unconfigured=True)
         if request.method != "POST":
             return Rejected("not a POST")
-        given = request.header(SECRET_HEADER) or ""
+        given = request.only_header(SECRET_HEADER) or ""
         matches = [same(given, secret.get_secret_value()) for secret in secrets]
         return Verified(_answer(request)) if any(matches) else Rejected("wrong secret token")
 
@@ -176,7 +176,7 @@ class Telegram:
     @hookimpl
     def recognize(self, request: WebhookRequest) -> Recognition | None:
         """Know Telegram by its header; an update does not say which bot it is for, but its secret does."""
-        return Recognition() if request.header(SECRET_HEADER) is not None else None
+        return Recognition() if request.only_header(SECRET_HEADER) is not None else None
 
     @hookimpl
     async def check_account(self, ctx: Context) -> AccountHealth:

@@ -51,7 +51,7 @@ def _verify_signature(
     ctx: WebhookContext, account: SendGridAccount, request: WebhookRequest, keys: tuple[str, ...]
 ) -> WebhookVerdict:
     """ECDSA over the timestamp's characters and the raw body, its last CRLF included (Event Webhook security)."""
-    timestamp, signature = request.header(TIMESTAMP), request.header(SIGNATURE)
+    timestamp, signature = request.only_header(TIMESTAMP), request.only_header(SIGNATURE)
     if not timestamp or not signature:
         return Rejected("the delivery is not signed")
     if not (timestamp.isascii() and timestamp.isdecimal() and len(timestamp) <= 12):

@@ -62,7 +62,7 @@ def _shaken(request: WebhookRequest, verify_token: SecretStr | None) -> WebhookV
 def _fault(app: MetaAppSettings, request: WebhookRequest) -> str | None:
     if request.method != "POST":
         return "neither GET nor POST"
-    given = request.header(SIGNATURE_HEADER)
+    given = request.only_header(SIGNATURE_HEADER)
     if not given or not given.startswith(_SCHEME):
         return "no sha256 signature"
     if not hmac_matches(app.app_secrets, request.body, given.removeprefix(_SCHEME)):

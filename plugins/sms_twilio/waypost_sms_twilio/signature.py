@@ -54,7 +54,7 @@ def sign(token: str, url: str, pairs: Iterable[tuple[str, str]] = ()) -> str:
 
 def verify(request: WebhookRequest, tokens: Sequence[SecretStr]) -> WebhookVerdict:
     """Decide whether one of the tokens signed this delivery; never raises."""
-    given = request.header("x-twilio-signature")
+    given = request.only_header("x-twilio-signature")
     if not any(token.get_secret_value() for token in tokens):
         return Rejected("no auth token is configured", unconfigured=True)
     if not given:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from typing import Any
@@ -12,7 +13,8 @@ from aiohttp.hdrs import CONTENT_ENCODING, EXPECT
 from aiohttp.http import HttpVersion11
 from multidict import istr
 from uuid_utils import uuid7
-from waypost.refusals import InvalidRequest, PayloadTooLarge, ValidationFailed
+from waypost.node import Node
+from waypost.refusals import InvalidRequest, PayloadTooLarge, Refusal, ValidationFailed
 
 #: As `istr`, which spares each look-up a change of case.
 REQUEST_ID: str = istr("X-Request-Id")
@@ -27,10 +29,27 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _NAME_END = re.compile(rb'"[ \t\r\n]*:')
 
 
+#: How long a body may take to arrive, in seconds.
+PATIENCE = 60.0
+
+
+class BodyTooSlow(InvalidRequest):
+    """The body did not arrive in time; send it at once, and as long as its Content-Length says."""
+
+
+async def read_send(request: web.Request, node: Node) -> bytes:
+    """The body of a send. Raises as `read_body` does; a refusal is counted like those that follow it."""
+    try:
+        return await read_body(request, node.config.max_body)
+    except Refusal as refusal:
+        node.metrics.refused.labels(refusal.code).inc()
+        raise
+
+
 async def read_body(request: web.Request, limit: int) -> bytes:
     """The whole body. Raises `PayloadTooLarge` as soon as it is longer than the limit.
 
-    Raises `InvalidRequest` for a compressed one: a few bytes could become gigabytes.
+    Raises `InvalidRequest` for a compressed one, where a few bytes could become gigabytes, and `BodyTooSlow`.
     """
     encoding = request.headers.get(CONTENT_ENCODING)
     if encoding is not None and encoding.strip().lower() not in ("identity", ""):
@@ -41,11 +60,18 @@ async def read_body(request: web.Request, limit: int) -> bytes:
             raise PayloadTooLarge
         if request.content.is_eof():  # it came together with its head
             return request.content.read_nowait()
-        if EXPECT in request.headers:
-            await _go_on(request)
-        return await request.read()  # which cannot be longer than its Content-Length
-    if EXPECT in request.headers:
-        await _go_on(request)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            if EXPECT in request.headers:
+                await _go_on(request)
+            if length is not None:
+                return await request.read()  # which cannot be longer than its Content-Length
+            return await _chunked(request, limit)
+    except TimeoutError:
+        raise BodyTooSlow from None
+
+
+async def _chunked(request: web.Request, limit: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.content.iter_any():

@@ -97,6 +97,7 @@ def _reads() -> dict[str, Schema]:
         "channel": text,
         "status": {"type": "string", "enum": list(schemas.STATUSES)},
         "to": text,
+        "recipient": text,
         "since": moment,
         "until": moment,
     }

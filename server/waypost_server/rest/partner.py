@@ -25,7 +25,7 @@ from waypost.verdicts import PENDING
 
 from waypost_server.rest import replies
 from waypost_server.rest.answer import Answer
-from waypost_server.rest.bodies import REQUEST_ID, idempotency_key, json_object, read_body, request_id
+from waypost_server.rest.bodies import REQUEST_ID, idempotency_key, json_object, read_send, request_id
 from waypost_server.rest.partner_request import read_partner_request
 from waypost_server.rest.preferences import waiting
 from waypost_server.rest.router import Handler, Route, reading
@@ -66,7 +66,9 @@ class PartnerApi:
                 answer.headers.setdefault("X-Request-Id", request_id(request))
                 return answer
             except Refusal as refusal:
-                return replies.partner_error(refusal, request_id(request))
+                shown = request_id(request)
+                _LOG.info("partner.refused", request_id=shown, code=refusal.code)
+                return replies.partner_error(refusal, shown)
             except StoreUnavailableError:
                 return replies.partner_error(Unavailable(retry_after=1), request_id(request))
             except Exception as error:  # noqa: BLE001 - the last resort: told to the log, not to the caller
@@ -82,7 +84,7 @@ class PartnerApi:
         """Accept a message, wait for the provider's verdict as long as was asked, and tell how far it is."""
         node = self._node
         shown = request_id(request)
-        body = await read_body(request, node.config.max_body)
+        body = await read_send(request, node)
 
         def read() -> SendRequest:
             key = idempotency_key(request)
@@ -189,6 +191,8 @@ def _filter(request: web.Request, caller: Principal) -> Filter:
     known = {"page", "limit", "channel", "status", "to", "recipient", "since", "until"}
     if set(request.query) - known:
         raise ValidationFailed(f"query: filters are {', '.join(sorted(known))}")
+    if len(set(request.query)) < len(request.query):
+        raise ValidationFailed("query: each filter may be given once")
     status = request.query.get("status")
     if status is not None and status.upper() not in STATUSES:
         raise ValidationFailed(f"status: must be one of {', '.join(sorted(STATUSES))}")

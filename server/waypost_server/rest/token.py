@@ -15,7 +15,7 @@ from waypost.store.database import StoreUnavailableError
 
 from waypost_server.rest import replies
 from waypost_server.rest.answer import Answer
-from waypost_server.rest.bodies import REQUEST_ID, idempotency_key, json_object, read_body, request_id
+from waypost_server.rest.bodies import REQUEST_ID, idempotency_key, json_object, read_send, request_id
 from waypost_server.rest.router import Route
 from waypost_server.rest.token_request import read_token_request
 
@@ -58,7 +58,7 @@ class TokenApi:
         """Accept a message and answer at once with its id and status."""
         shown = request_id(request)
         try:
-            body = await read_body(request, self._node.config.max_body)
+            body = await read_send(request, self._node)
 
             def read() -> SendRequest:
                 key = idempotency_key(request)
@@ -74,6 +74,7 @@ class TokenApi:
 
             admitted = await self._node.desk.accept(_bearer(request), read)
         except Refusal as refusal:
+            _LOG.info("token.refused", request_id=shown, code=refusal.code)
             return replies.token_error(refusal, shown)
         except StoreUnavailableError:
             return replies.token_error(Unavailable(retry_after=1), shown)

@@ -13,7 +13,7 @@ from waypost.refusals import InvalidRequest, PayloadTooLarge
 from waypost.store.database import StoreUnavailableError
 
 from waypost_server.rest.answer import Answer
-from waypost_server.rest.bodies import read_body
+from waypost_server.rest.bodies import BodyTooSlow, read_body
 from waypost_server.rest.router import Handler, Route
 
 #: Who posts to `/api/webhook-messenger.php`.
@@ -79,6 +79,8 @@ class Webhooks:
             answer = await self._node.inbox.receive(given, plugin=plugin, gateway=gateway, among=among)
         except PayloadTooLarge:
             answer = WebhookReply(413, b"too large")
+        except BodyTooSlow:
+            answer = WebhookReply(408, b"too slow")
         except InvalidRequest:
             answer = WebhookReply(415, b"send it without content-encoding")
         except StoreUnavailableError:
