@@ -376,6 +376,19 @@ async def test_a_test_key_uses_test_gateways_and_costs_nothing(open_world: OpenW
     assert (balance.held, balance.captured, balance.available) == (0, 0, 0)
 
 
+async def test_a_test_key_never_goes_the_way_that_a_live_one_has_warmed(open_world: OpenWorld) -> None:
+    world = await open_world(FakeChannel(info={"last_receipt": "sent"}))
+    live, test = await world.gateway(), await world.gateway(mode="test")
+    for gateway in (live, test):
+        await world.rate(gateway)
+    partner = await world.partner(live, test)
+    trial = await world.key(partner.app, mode="test")
+    await world.start()
+    for secret, through in ((partner.secret, live), (trial, test), (partner.secret, live)):
+        await world.status(await world.accept(secret), "SENT")
+        assert world.channel.sent[-1].ctx.gateway_id == through.id
+
+
 async def test_read_is_called_once_and_its_refusal_told(world: World) -> None:
     partner = await world.partner()
     calls = []

@@ -26,8 +26,10 @@ from waypost.plugin import (
     DeliveryUpdate,
     InboundMessage,
     Media,
+    Rejected,
     Text,
     UnknownEvent,
+    WebhookContext,
     WebhookReply,
     WebhookRequest,
     hookimpl,
@@ -187,7 +189,24 @@ async def test_a_forged_post_costs_at_most_eight_verifications(world: World) -> 
     for _ in range(MAX_VERIFICATIONS + 4):
         await world.gateway()
     reply = await world.node.inbox.receive(world.channel.tells(wrote(), signature="forged"), plugin="fake")
-    assert (reply.status, world.channel.verifications) == (401, MAX_VERIFICATIONS)
+    assert (reply.status, world.channel.verifications) == (401, 8)
+
+
+async def test_one_account_without_a_secret_does_not_change_the_constant_answer(open_world: OpenWorld) -> None:
+    """503 is said where nobody asked could know; else a stranger would learn how a deployment is set up."""
+    bare: set[str] = set()
+
+    class Channel(FakeChannel):
+        @hookimpl
+        async def verify_webhook(self, ctx: WebhookContext, request: WebhookRequest) -> Rejected:
+            return Rejected("no", unconfigured=ctx.gateway_id in bare)
+
+    world = await open_world(Channel())
+    first, second = [await world.gateway() for _ in range(2)]
+    for known, status in (((), 401), ((first,), 401), ((second,), 401), ((first, second), 503)):
+        bare.clear()
+        bare.update(gateway.id for gateway in known)
+        assert (await world.node.inbox.receive(world.channel.tells(wrote()), plugin="fake")).status == status
 
 
 async def test_a_store_that_is_down_is_no_thank_you(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,6 +98,7 @@ async def test_a_stale_attempt_or_a_stranger_cannot_begin(world: World, partner:
         return await world.database.write(lambda conn: steps.begin_sending(conn, [step], owner, 0))
 
     assert await won(stale, "node_other") == set()
+    assert await world.database.write(lambda conn: steps.release_claims(conn, "node_other")) == 0
     await world.database.write(lambda conn: steps.release_claims(conn, DEAD))
     assert await won(stale, DEAD) == set()  # no longer claimed
     again = await claim(world, partner)

@@ -20,6 +20,7 @@ from waypost.plugin import (
     Transient,
 )
 from waypost.progress.queue import FIRST_LOOKUP, MOST_SENDS
+from waypost.store import steps
 from world import PRICE, TO, OpenWorld, World
 
 
@@ -79,6 +80,42 @@ async def test_what_is_not_found_is_sent_again(world: World, channel: FakeChanne
     assert len(channel.sent) == 2
     assert not message.possible_duplicate
     assert (await world.step(admitted.message.id)).attempt == 2
+
+
+async def test_what_is_found_and_is_another_message_is_not_believed(open_world: OpenWorld) -> None:
+    """The same words to the same number, say: a record is one message's only."""
+    channel = FakeChannel(hooks=frozenset({"lookup"}))
+    channel.on(TO, SendResult(provider_ids=("first",)), OutcomeUnknown())
+    world = await open_world(channel)
+    partner = await world.partner(credit_micros=2 * PRICE)
+    await world.start()
+    await world.sent(partner)
+    admitted = await world.accept(partner)
+    await world.state(admitted, "unknown")
+    channel.lookup_answers.extend(
+        [LookupResult(found=True, provider_ids=("first",), status="delivered"),
+         LookupResult(found=True, provider_ids=("own",), status="delivered")]
+    )  # fmt: skip
+    world.clock.advance(FIRST_LOOKUP)
+    await asked(world, 1)
+    await world.rest()
+    assert (await world.message(admitted.message.id)).status == "UNKNOWN"
+    world.clock.advance(5 * SECOND)
+    await world.status(admitted, "DELIVERED")
+
+
+async def test_a_lookup_that_comes_too_late_puts_nothing_off(world: World, channel: FakeChannel) -> None:
+    admitted = await unknown(world)
+    stale = await world.step(admitted.message.id)
+    channel.lookup_answers.append(LookupResult(found=True, provider_ids=("p",), status="sent"))
+    await world.status(admitted, "SENT")
+    after = await world.step(admitted.message.id)
+    await world.database.write(
+        lambda conn: steps.postpone_lookup(
+            conn, stale.message_id, 1, attempt=stale.attempt, lookups=9, due_at=1, wake_at=1
+        )
+    )
+    assert await world.step(admitted.message.id) == after
 
 
 @pytest.mark.parametrize("answer", [None, Transient("busy"), ZeroDivisionError(), "nonsense"], ids=repr)

@@ -309,6 +309,22 @@ async def test_a_message_expires_at_its_deadline(world: World) -> None:
     assert len(world.channel.sent) <= 2
 
 
+async def test_what_its_sweeper_has_not_come_to_is_not_sent_after_its_deadline(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partner = await world.partner(credit_micros=PRICE)
+    admitted = await world.accept(partner, validity=60)
+    world.clock.advance(60 * SECOND)
+
+    async def busy() -> bool:
+        return False
+
+    monkeypatch.setattr(world.node.outbox, "sweep_once", busy)
+    await world.start()
+    assert (await world.status(admitted, "EXPIRED")).error_code == "EXPIRED"
+    assert (len(world.channel.sent), (await world.balance(partner.org)).available) == (0, PRICE)
+
+
 async def test_a_message_that_cannot_be_looked_at_holds_up_no_other_deadline(world: World) -> None:
     partner = await world.partner()
     broken, *others = [await world.accept(partner, validity=60) for _ in range(5)]

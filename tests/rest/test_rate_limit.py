@@ -42,6 +42,8 @@ async def test_what_was_accepted_is_replayed_without_its_route(run: Callable[...
         conn.execute(text("DELETE FROM route"))
 
     await gateway.decide(drop)
+    other = await gateway.send(partner.secret, {"channel": "SMS", "content": "something else"}, **key)
+    assert other.told[0] == 404
     again = await gateway.send(partner.secret, {"channel": "SMS"}, **key)
     assert again.status == 200
     assert again.headers["Idempotency-Replayed"] == "true"
