@@ -33,6 +33,7 @@ from waypost.retention import EVERY, forget_old
 from waypost.routing import Directory, load_directory
 from waypost.store import listeners, migrate, nodes, rates, steps
 from waypost.store.database import Database, StoreUnavailableError, Work, open_database
+from waypost.store.hints import Hints
 from waypost.store.inbound import Inbound
 from waypost.vault import Vault
 from waypost.verdicts import LOOK_BESIDE, LOOK_EVERY, Verdicts
@@ -131,6 +132,7 @@ class Node:
                 received=self._received,
             )
         )
+        self.hints = Hints(database, lambda found: self.outbox.nudge(self.outbox.lanes if found is None else found))
         self.watchdog = Watchdog(
             self.plugins.values(),
             lagged=self.metrics.loop_lag.observe,
@@ -190,6 +192,8 @@ class Node:
             loop.create_task(self._beat(), name="heartbeat"),
             loop.create_task(self._forget(), name="retention"),
         ]
+        if self.role != "api":
+            self._tasks.append(loop.create_task(self.hints.listen(), name="hints"))
         self.watchdog.start()
         self.ready = True
 
@@ -204,6 +208,7 @@ class Node:
         await self.inbox.stop()
         if self.role in ("all", "worker"):
             await self.outbox.stop(PATIENCE)
+        await self.hints.stop()
         await self.accounts.close()
         self.watchdog.stop()
         with contextlib.suppress(StoreUnavailableError):
@@ -309,16 +314,21 @@ class Node:
     # ---- what the parts tell each other
 
     def _admitted(self, items: Sequence[Candidate]) -> None:
+        self._queued({item.gateway_id for item in items})
+
+    def _queued(self, gateway_ids: set[str]) -> None:
+        """There is work for these gateways, here or on other nodes."""
         if self.role != "api":
-            self.outbox.nudge({item.gateway_id for item in items})
+            self.outbox.nudge(gateway_ids)
+        elsewhere = gateway_ids - self.outbox.lanes.keys()
+        if elsewhere:
+            self.hints.tell(elsewhere)
 
     def _changed(self, changes: Sequence[Change]) -> None:
         moved = [change for change in changes if change.before != change.after]
         self.verdicts.tell((change.message_id, change.after) for change in changes)
         self.metrics.moved(change.after for change in moved)
-        if self.role != "api":
-            for change in changes:
-                self.outbox.nudge(change.queued_on)
+        self._queued({gateway_id for change in changes for gateway_id in change.queued_on})
         if moved:
             _LOG.info("messages.changed", messages=[[change.message_id, change.after] for change in moved])
 

@@ -42,6 +42,12 @@ class Database(Protocol):
     async def read(self, work: Work[T]) -> T:
         """Run the work on a consistent snapshot. Raises `StoreUnavailableError` or whatever the work raises."""
 
+    async def notify(self, channel: str, told: str, /) -> None:
+        """Tell other processes something, in less than 8,000 bytes. Raises `StoreUnavailableError`."""
+
+    async def listen(self, channel: str, heard: Callable[[str], None], /) -> None:
+        """Hear what other processes tell, until the connection breaks. Raises `StoreUnavailableError`."""
+
     async def sync_clock(self) -> None:
         """Let `clock` follow the database's clock again."""
 

@@ -8,6 +8,7 @@ is not: nobody knows whether it was stored, and only the caller's own keys can t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,10 +21,11 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from waypost.clock import SECOND, SystemClock
 from waypost.store.database import CommitUnknownError, StoreUnavailableError, Work
-from waypost.store.driver import FAULTS, as_sqlalchemy
+from waypost.store.driver import FAULTS, as_sqlalchemy, run
 
 T = TypeVar("T")
 
@@ -37,6 +39,8 @@ RETRIES = 4
 PATIENCE = 30.0
 #: How long a transaction that failed may take to be rolled back, in seconds.
 ROLLBACK = 5.0
+#: How often a connection that only listens is tried, in seconds.
+PING = 10.0
 #: How late a server's time may come to be still followed, in seconds.
 LATE = 1.0
 #: What the server does about a node that was cut off or stands still: its locks must not hold up all others.
@@ -88,22 +92,28 @@ class PostgresDatabase:
     def __init__(self, url: str, patience: float | None = PATIENCE) -> None:
         self.url = url
         self.clock = SystemClock()
-        self._engine: AsyncEngine = create_async_engine(
-            async_url(url),
+        self._patience = patience
+        self._engine = self._engine_with(
             pool_size=POOL_SIZE,
             max_overflow=0,
             pool_timeout=10,
             # The connection used last, whose server process has its caches filled, rather than each in turn.
             pool_use_lifo=True,
             pool_recycle=RECYCLE,
-            isolation_level="AUTOCOMMIT",
-            connect_args={"timeout": 10, "command_timeout": patience, "server_settings": _SERVER_SETTINGS},
         )
         self._kept: list[_Kept] = []
         #: So many wait for the pool, which nobody tells of what is kept.
         self._wanting = 0
         self._closed = False
         self._has_clock = False
+
+    def _engine_with(self, **pool: Any) -> AsyncEngine:
+        return create_async_engine(
+            async_url(self.url),
+            isolation_level="AUTOCOMMIT",
+            connect_args={"timeout": 10, "command_timeout": self._patience, "server_settings": _SERVER_SETTINGS},
+            **pool,
+        )
 
     @classmethod
     async def open(cls, url: str, patience: float | None = PATIENCE) -> PostgresDatabase:
@@ -225,6 +235,28 @@ class PostgresDatabase:
             self._kept.append(kept)
         else:
             await kept.conn.close()  # back into the pool
+
+    async def notify(self, channel: str, told: str) -> None:
+        """Tell other processes something, in less than 8,000 bytes. Raises `StoreUnavailableError`."""
+        await self.write_alone(lambda conn: run(conn, "SELECT pg_notify($1, $2)", (channel, told)))
+
+    async def listen(self, channel: str, heard: Callable[[str], None]) -> None:
+        """Hear what other processes tell, by a connection of its own, until it breaks.
+
+        Raises `StoreUnavailableError`.
+        """
+        gone = asyncio.Event()
+        try:
+            async with self._engine_with(poolclass=NullPool).connect() as conn:
+                driver: Any = (await conn.get_raw_connection()).driver_connection
+                driver.add_termination_listener(lambda _: gone.set())
+                await driver.add_listener(channel, lambda *notice: heard(notice[-1]))
+                while not gone.is_set():
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(gone.wait(), PING)
+                    await driver.execute("SELECT 1", timeout=ROLLBACK)
+        except (*FAULTS, DBAPIError, TimeoutError) as error:
+            raise StoreUnavailableError(f"PostgreSQL: {type(error).__name__} while listening") from error
 
     async def sync_clock(self) -> None:
         """Let our clock follow the server's, unless the answer is late: it would be set back by as much."""

@@ -147,6 +147,13 @@ class SqliteDatabase:
             raise StoreUnavailableError("the database is closed")
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
 
+    async def notify(self, _channel: str, _told: str) -> None:
+        """Do nothing: there is no other process."""
+
+    async def listen(self, _channel: str, _heard: Callable[[str], None]) -> None:
+        """Hear nothing, since there is nobody, until cancelled."""
+        await asyncio.Event().wait()
+
     async def sync_clock(self) -> None:
         """Follow the machine's clock, which is set now and then, and goes on while the machine sleeps."""
         self.clock.set_now(time.time_ns() // 1000)
