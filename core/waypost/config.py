@@ -33,7 +33,7 @@ class Config(BaseSettings):
     #: The address to listen on; `0.0.0.0` is every one of this machine.
     host: str = "127.0.0.1"
     #: The port to listen on; 0 is any free one.
-    port: int = 8080
+    port: int = Field(default=8080, ge=0, le=65_535)
     #: Keys of the vault, newest first (base64 of 32 bytes each, as `waypost vault new-key` prints them).
     master_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     #: Where a vault key is kept when none is given; created at first use, readable by its owner only.

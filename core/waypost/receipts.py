@@ -182,7 +182,7 @@ def _correlated(conn: Connection, updates: Iterable[PlacedUpdate]) -> dict[int, 
     wanted = {ref for _, ref in refs.values() if ref is not None}
     if not wanted:
         return {}
-    gateways = _gateways_of(conn, wanted)
+    gateways = gateways_of(conn, wanted)
     return {
         number: (gateways[ref], ref)
         for number, (item, ref) in refs.items()
@@ -190,7 +190,7 @@ def _correlated(conn: Connection, updates: Iterable[PlacedUpdate]) -> dict[int, 
     }
 
 
-def _gateways_of(conn: Connection, refs: Collection[AttemptRef]) -> dict[AttemptRef, str]:
+def gateways_of(conn: Connection, refs: Collection[AttemptRef]) -> dict[AttemptRef, str]:
     """Through which gateway each attempt went: what is charged for it hangs on that."""
     latest = {
         (step.message_id, step.step_no, step.attempt): step.gateway_id

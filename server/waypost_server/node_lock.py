@@ -20,7 +20,7 @@ def database_path(url: str) -> Path:
 
 def socket_path(url: str) -> Path:
     """The admin socket of the node that serves a SQLite database."""
-    path = database_path(url).absolute()
+    path = database_path(url).resolve()
     return path.with_name(path.name + ".sock")
 
 
@@ -28,7 +28,8 @@ class NodeLock:
     """An advisory lock (`flock`), which the kernel lets go when its process ends, however it ends."""
 
     def __init__(self, url: str) -> None:
-        path = database_path(url).absolute()
+        # The file itself: by two names of it, two nodes would serve one database.
+        path = database_path(url).resolve()
         self.path = path.with_name(path.name + ".lock")
         self._descriptor: int | None = None
 

@@ -49,6 +49,24 @@ def test_a_database_that_is_none_or_of_a_newer_release_is_told(prepared: Run, de
         assert "file is not a database" in told.err
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("WAYPOST_PORT", "70000", "WAYPOST_PORT"),
+        ("WAYPOST_PORT", "-1", "WAYPOST_PORT"),
+        ("WAYPOST_WRAPPERS", "ghost", "take it out of `wrappers`"),
+        ("WAYPOST_DATABASE_URL", "sqlite+pysqlite:///x.db", "write sqlite:///"),
+    ],
+)
+def test_a_setting_that_cannot_be_meant_is_told(
+    prepared: Run, monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    ran = prepared("serve")
+    assert (ran.code, ran.err.count("\n")) == (1, 1)
+    assert told in ran.err
+
+
 def test_everything_is_made_and_listed(prepared: Run, monkeypatch: pytest.MonkeyPatch, deployment: Path) -> None:
     monkeypatch.setenv("WAYPOST_CHANNELS", "sms_twilio")
     monkeypatch.setenv("WAYPOST_PUBLIC_URL", "https://gateway.test/")

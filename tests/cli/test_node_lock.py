@@ -31,6 +31,16 @@ def test_a_node_keeps_everybody_out_and_commands_only_nodes(url: str) -> None:
     command.release()
 
 
+def test_another_name_of_the_same_file_is_the_same_lock(url: str, tmp_path: Path) -> None:
+    (tmp_path / "waypost.db").touch()
+    (tmp_path / "link.db").symlink_to("waypost.db")
+    node, other = NodeLock(url), NodeLock(f"sqlite:///{tmp_path}/link.db")
+    assert node.take()
+    assert not other.take()
+    assert socket_path(f"sqlite:///{tmp_path}/link.db") == socket_path(url)
+    node.release()
+
+
 @pytest.mark.parametrize("folder", ["short", "long" * 40])
 def test_a_socket_works_however_long_its_path(tmp_path: Path, folder: str) -> None:
     path = socket_path(f"sqlite:///{tmp_path}/{folder}/waypost.db")

@@ -15,6 +15,7 @@ from waypost.inbox.service import PARKED_FOR
 from waypost.outbox.retry import TRIES
 from waypost.plugin import (
     DeliveryUpdate,
+    Engagement,
     LookupResult,
     OutcomeUnknown,
     PriceUpdate,
@@ -52,6 +53,20 @@ async def test_a_receipt_with_our_correlation_needs_no_answer(world: World) -> N
     await world.tell(partner, DeliveryUpdate(event_id="e2", status="read", provider_id="p"))
     assert (await world.message(admitted.message.id)).status == "READ"
     later.answer.set()
+
+
+async def test_a_strangers_engagement_is_not_put_beside_the_message(world: World) -> None:
+    victim, attacker = await world.partner(), await world.partner()
+    await world.start()
+    admitted = await world.sent(victim)
+    correlation = world.channel.sent[0].ctx.correlation
+    for number, (sender, told) in enumerate(((attacker, correlation), (victim, correlation), (victim, "msg_x.1.1"))):
+        event = Engagement(event_id=f"e{number}", action="click", correlation=told)
+        assert (await world.tell(sender, event)).status == 200
+    kept = await world.database.read(
+        lambda conn: conn.execute(text("SELECT event_id, message_id FROM channel_event ORDER BY event_id")).all()
+    )
+    assert [tuple(row) for row in kept] == [("e0", None), ("e1", admitted.message.id), ("e2", None)]
 
 
 async def test_a_strangers_correlation_moves_nothing(world: World) -> None:

@@ -138,6 +138,8 @@ def _kept(
     """Everything that is no receipt, to be kept once each, beside its message where that is known."""
     rows = []
     blocked = []
+    correlated = dict(_unknown(placed, known))
+    through = receipts.gateways_of(conn, set(correlated.values())) if correlated else {}
     for item in placed:
         event = item.event
         if isinstance(event, InboundMessage):
@@ -145,8 +147,11 @@ def _kept(
         gateway_id = item.gateways[0].id if item.gateways else ""
         message_id = None
         if isinstance(event, Engagement | PriceUpdate):
-            ref = known.get((gateway_id, event.provider_id or "")) or events.AttemptRef.parse(event.correlation or "")
-            message_id = ref.message_id if ref else None
+            ref = known.get((gateway_id, event.provider_id or "")) or correlated.get(id(item))
+            # A correlation alone proves nothing: whoever sends this must speak for the gateway that the message took.
+            if id(item) in correlated and through.get(correlated[id(item)]) not in {one.id for one in item.gateways}:
+                ref = None
+            message_id = ref.message_id if ref is not None else None
         at = from_datetime(event.occurred_at) if event.occurred_at else None
         # What is charged is all in the event; its raw form is as long as the receipt's that it came with.
         data = dump(event, with_raw=not isinstance(event, PriceUpdate))
@@ -157,6 +162,18 @@ def _kept(
             rows.append(row)
     _alarm(conn, blocked)
     return events.channel_insertion(rows)
+
+
+def _unknown(
+    placed: Sequence[Placed], known: Mapping[tuple[str, str], events.AttemptRef]
+) -> Iterator[tuple[int, events.AttemptRef]]:
+    """The attempts, by their event's `id`, that nothing but a correlation speaks of."""
+    for item in placed:
+        event = item.event
+        if isinstance(event, Engagement | PriceUpdate) and event.correlation and item.gateways:
+            ref = events.AttemptRef.parse(event.correlation)
+            if ref is not None and (item.gateways[0].id, event.provider_id or "") not in known:
+                yield id(item), ref
 
 
 def _alarm(conn: Connection, blocked: Sequence[tuple[tuple[Any, ...], str]]) -> None:

@@ -60,7 +60,7 @@ async def open_database(url: str, *, patient: bool = False) -> Database:
 
     A `patient` one waits for each statement for as long as it takes, as migrations and audits need.
     """
-    if url.startswith("sqlite"):
+    if url.startswith("sqlite:///"):
         from waypost.store.sqlite import SqliteDatabase
 
         return SqliteDatabase.open(url)

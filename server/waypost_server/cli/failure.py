@@ -59,6 +59,7 @@ def _not_understood(error: Exception) -> int:
 
 def _sentence(error: Exception) -> str:
     from pydantic import ValidationError
+    from waypost.host.wrappers import WrapperUnusableError
     from waypost.operations import OperationError
     from waypost.store.database import StoreUnavailableError
     from waypost.store.migrate import SchemaMismatchError
@@ -68,6 +69,10 @@ def _sentence(error: Exception) -> str:
 
     if isinstance(error, CommandError | OperationError | ServeError | VaultError | SchemaMismatchError):
         return str(error)
+    if isinstance(error, WrapperUnusableError):
+        return f"{error}: {error.__doc__}"
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return f"{error.filename} cannot be used ({error.strerror}); give it to the user who runs this."
     if isinstance(error, StoreUnavailableError):
         return f"The database cannot be used just now: {error}."
     if isinstance(error, ValidationError):
