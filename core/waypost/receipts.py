@@ -7,7 +7,7 @@ since the sweeper tries parked receipts again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -91,27 +91,20 @@ def claim_early(conn: Connection, sent: Sequence[Report], now: int) -> list[Repo
     parked = events.parked_under(conn, [(gateway_id, name) for gateway_id, name, _ in known_as])
     overtaken = watermarks.overtaken(conn, known_as)
     return [
-        *_claim(conn, parked, now, {})[0],
+        *_claim(conn, parked, now)[0],
         *(_report(update, gateway_id, ref, now, learned=False) for gateway_id, ref, update in overtaken),
     ]
 
 
 def retry_parked(
-    conn: Connection,
-    after: ParkedAt,
-    give_up_before: int,
-    siblings: Callable[[str], tuple[str, ...]],
-    now: int,
-    limit: int = 200,
+    conn: Connection, after: ParkedAt, give_up_before: int, now: int, limit: int = 200
 ) -> tuple[list[Report], ParkedAt]:
     """Try some parked receipts again; give up those that have waited since before then.
 
-    A receipt is parked under the likeliest gateway; it may be about a message of one of its `siblings`. Returns with
-    the reports after which receipt to go on, from the beginning once all have had their turn.
+    Returns with the reports after which receipt to go on, from the beginning once all have had their turn.
     """
     waiting = events.parked_after(conn, after, limit)
-    others = {item.gateway_id: siblings(item.gateway_id) for item in waiting}
-    found, claimed = _claim(conn, waiting, now, others)
+    found, claimed = _claim(conn, waiting, now)
     _give_up(conn, [item for item in waiting if item.received_at < give_up_before and item not in claimed])
     last = waiting[-1] if len(waiting) == limit else None
     return found, last.place if last else FIRST_PARKED
@@ -129,22 +122,17 @@ def _give_up(conn: Connection, parked: Sequence[Parked]) -> None:
     events.unpark(conn, parked)
 
 
-def _claim(
-    conn: Connection, parked: Sequence[Parked], now: int, others: Mapping[str, tuple[str, ...]]
-) -> tuple[list[Report], list[Parked]]:
+def _claim(conn: Connection, parked: Sequence[Parked], now: int) -> tuple[list[Report], list[Parked]]:
     if not parked:
         return [], []
-    under = {item.gateway_id: (item.gateway_id, *others.get(item.gateway_id, ())) for item in parked}
     known = events.refs(
-        conn, {(gateway, item.provider_id) for item in parked if item.provider_id for gateway in under[item.gateway_id]}
+        conn, {(gateway, item.provider_id) for item in parked if item.provider_id for gateway in item.gateway_ids}
     )
     found: list[Report] = []
     done: list[Parked] = []
     senseless: list[Parked] = []
     for item in parked:
-        sender = next(
-            (gateway for gateway in under[item.gateway_id] if (gateway, item.provider_id or "") in known), None
-        )
+        sender = next((gateway for gateway in item.gateway_ids if (gateway, item.provider_id or "") in known), None)
         if sender is not None:
             ref = known[sender, item.provider_id or ""]
             try:
@@ -239,6 +227,7 @@ def _parked(item: PlacedUpdate, now: int) -> Parked:
         status=item.update.status,
         provider_id=item.update.provider_id,
         correlation=item.update.correlation,
+        also=" ".join(item.gateway_ids[1:]),
         event=dump(item.update, with_raw=False),
         received_at=now,
     )

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.util import await_only
 from waypost.inbox.apply import apply_events
-from waypost.inbox.parse import Placed
+from waypost.inbox.placement import Placed
 from waypost.plugin import Address, ChannelEvent, ConsentChange, InboundMessage, Text
 from waypost.store import inbound
 from waypost.store.gateways import Gateway
@@ -48,7 +48,7 @@ async def together(
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     def apply(conn: Connection, events: Sequence[ChannelEvent]) -> None:
-        placed = [Placed(event, (gateway,)) for event in events]
+        placed = [Placed(event, (gateway,), (gateway,)) for event in events]
         apply_events(conn, placed, world.node.rules, world.clock)
 
     def stay(conn: Connection) -> None:
@@ -116,7 +116,7 @@ async def test_the_same_people_in_another_order_do_not_stand_in_each_others_way(
     ]
 
     def apply(conn: Connection, events: Sequence[ChannelEvent]) -> None:
-        apply_events(conn, [Placed(event, (gateway,)) for event in events], world.node.rules, world.clock)
+        apply_events(conn, [Placed(event, (gateway,), (gateway,)) for event in events], world.node.rules, world.clock)
 
     def deadlocks(conn: Connection) -> int:
         conn.execute(text("SELECT pg_stat_clear_snapshot()"))

@@ -398,15 +398,11 @@ async def test_every_parked_receipt_has_its_turn(world: World) -> None:
     await world.database.write(lambda conn: events.park(conn, rows))
     looked_at: list[str] = []
     after = receipts.FIRST_PARKED
-
-    def siblings(_: str) -> tuple[str, ...]:
-        return ()
-
     for _ in range(3):
         seen = await world.database.read(lambda conn, after=after: events.parked_after(conn, after, 2))
         looked_at += [row.event_id for row in seen]
         _, after = await world.database.write(
-            lambda conn, after=after: receipts.retry_parked(conn, after, 0, siblings, 10, limit=2)
+            lambda conn, after=after: receipts.retry_parked(conn, after, 0, 10, limit=2)
         )
     assert looked_at == ["e0", "e1", "e2", "e3", "e4"]
     assert after == receipts.FIRST_PARKED

@@ -15,7 +15,8 @@ from waypost import receipts, watermarks
 from waypost.clock import Clock, from_datetime
 from waypost.event_codec import dump
 from waypost.inbox import written
-from waypost.inbox.parse import Parsed, Placed
+from waypost.inbox.parse import Parsed
+from waypost.inbox.placement import Placed
 from waypost.log import logger
 from waypost.plugin.events import (
     AccountUpdate,
@@ -33,6 +34,9 @@ from waypost.receipts import PlacedUpdate
 from waypost.store import deliveries, events, inbound
 from waypost.store.bulk import Insertion
 from waypost.store.inbound import Inbound
+
+#: What is said of one message, besides its receipts.
+OF_A_MESSAGE = (Engagement, PriceUpdate, ConsentChange)
 
 _LOG = logger()
 
@@ -89,11 +93,11 @@ def apply_events(
         {
             (gateway.id, item.event.provider_id)
             for item in placed
-            if isinstance(item.event, DeliveryUpdate | Engagement | PriceUpdate) and item.event.provider_id
+            if isinstance(item.event, (DeliveryUpdate, *OF_A_MESSAGE)) and item.event.provider_id
             for gateway in item.gateways
         },
     )
-    kept = _kept(conn, others, known, now)
+    kept = _kept(conn, others, _attempts(conn, others, known), now)
     found = receipts.reports(conn, updates, known, now) if updates else []
     changes = report(conn, found, rules, now, beside=[*beside, kept])
     new = written.apply(conn, others, now)
@@ -103,12 +107,10 @@ def apply_events(
 
 def _spoken_of(item: Placed) -> Iterator[str]:
     """The inbound message and the people of whom an event changes what is known."""
-    if not item.gateways:
-        return
-    event, gateway_id = item.event, item.gateways[0].id
+    event = item.event
     people: tuple[Address, ...] = ()
     if isinstance(event, InboundMessage):
-        yield f"{gateway_id} message {event.provider_id}"
+        yield from (f"{gateway.id} message {event.provider_id}" for gateway in item.told)
         people = event.sender
     elif isinstance(event, Engagement):
         people = event.sender if written.opens_the_window(event) else ()
@@ -116,42 +118,62 @@ def _spoken_of(item: Placed) -> Iterator[str]:
         people = (event.address,)
     elif isinstance(event, AddressChange):
         people = (event.old, event.new)
-    for address in people:
-        yield f"{gateway_id} person {address.value}"
+    # All that it may be about: which one it is, the message tells that the event may speak of.
+    yield from (f"{gateway.id} person {address.value}" for gateway in item.gateways for address in people)
 
 
 def _consents(conn: Connection, placed: Sequence[Placed], now: int) -> None:
     for item in placed:
         event = item.event
-        if not item.gateways:
+        for gateway in item.told:
+            if isinstance(event, ConsentChange):
+                at = written.moment(event, now)
+                inbound.note_consent(conn, gateway.id, event.address.value, event.scope, event.state, at)
+            elif isinstance(event, AddressChange):
+                inbound.join_addresses(conn, gateway.id, event.old.value, event.new.value)
+
+
+def _attempts(
+    conn: Connection, placed: Sequence[Placed], known: Mapping[tuple[str, str], events.AttemptRef]
+) -> dict[int, events.AttemptRef]:
+    """The attempts that events speak of which are no receipts, by their `id`; such an event was said to their gateway.
+
+    A correlation alone proves nothing: whoever sends it must speak for the gateway that the message took.
+    """
+    found: dict[int, events.AttemptRef] = {}
+    correlated: list[tuple[Placed, events.AttemptRef]] = []
+    for item in placed:
+        event = item.event
+        if not isinstance(event, OF_A_MESSAGE):
             continue
-        if isinstance(event, ConsentChange):
-            at = written.moment(event, now)
-            inbound.note_consent(conn, item.gateways[0].id, event.address.value, event.scope, event.state, at)
-        elif isinstance(event, AddressChange):
-            inbound.join_addresses(conn, item.gateways[0].id, event.old.value, event.new.value)
+        for gateway in item.gateways:
+            ref = known.get((gateway.id, event.provider_id or ""))
+            if ref is not None:
+                found[id(item)], item.told = ref, (gateway,)
+                break
+        else:
+            ref = events.AttemptRef.parse(event.correlation) if event.correlation else None
+            if ref is not None and item.gateways:
+                correlated.append((item, ref))
+    through = receipts.gateways_of(conn, {ref for _, ref in correlated}) if correlated else {}
+    for item, ref in correlated:
+        for gateway in item.gateways:
+            if gateway.id == through.get(ref):
+                found[id(item)], item.told = ref, (gateway,)
+    return found
 
 
-def _kept(
-    conn: Connection, placed: Sequence[Placed], known: Mapping[tuple[str, str], events.AttemptRef], now: int
-) -> Insertion:
+def _kept(conn: Connection, placed: Sequence[Placed], attempts: Mapping[int, events.AttemptRef], now: int) -> Insertion:
     """Everything that is no receipt, to be kept once each, beside its message where that is known."""
     rows = []
     blocked = []
-    correlated = dict(_unknown(placed, known))
-    through = receipts.gateways_of(conn, set(correlated.values())) if correlated else {}
     for item in placed:
         event = item.event
         if isinstance(event, InboundMessage):
             continue
-        gateway_id = item.gateways[0].id if item.gateways else ""
-        message_id = None
-        if isinstance(event, Engagement | PriceUpdate):
-            ref = known.get((gateway_id, event.provider_id or "")) or correlated.get(id(item))
-            # A correlation alone proves nothing: whoever sends this must speak for the gateway that the message took.
-            if id(item) in correlated and through.get(correlated[id(item)]) not in {one.id for one in item.gateways}:
-                ref = None
-            message_id = ref.message_id if ref is not None else None
+        gateway_id = item.told[0].id if item.told else ""
+        ref = attempts.get(id(item))
+        message_id = ref.message_id if ref is not None else None
         at = from_datetime(event.occurred_at) if event.occurred_at else None
         # What is charged is all in the event; its raw form is as long as the receipt's that it came with.
         data = dump(event, with_raw=not isinstance(event, PriceUpdate))
@@ -162,18 +184,6 @@ def _kept(
             rows.append(row)
     _alarm(conn, blocked)
     return events.channel_insertion(rows)
-
-
-def _unknown(
-    placed: Sequence[Placed], known: Mapping[tuple[str, str], events.AttemptRef]
-) -> Iterator[tuple[int, events.AttemptRef]]:
-    """The attempts, by their event's `id`, that nothing but a correlation speaks of."""
-    for item in placed:
-        event = item.event
-        if isinstance(event, Engagement | PriceUpdate) and event.correlation and item.gateways:
-            ref = events.AttemptRef.parse(event.correlation)
-            if ref is not None and (item.gateways[0].id, event.provider_id or "") not in known:
-                yield id(item), ref
 
 
 def _alarm(conn: Connection, blocked: Sequence[tuple[tuple[Any, ...], str]]) -> None:

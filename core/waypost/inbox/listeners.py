@@ -23,7 +23,8 @@ from waypost.host.answers import event_fault
 from waypost.host.dispatch import ChannelPlugin, PluginFaultError
 from waypost.ids import new_id
 from waypost.inbox.apply import Applied, apply_events
-from waypost.inbox.parse import EMITTED, Placed, spoken_for
+from waypost.inbox.parse import EMITTED
+from waypost.inbox.placement import Placed, spoken_for
 from waypost.log import logger
 from waypost.plugin.errors import ChannelError
 from waypost.plugin.events import ChannelEvent
@@ -241,7 +242,7 @@ class Listener:
         tools, directory, gateway = self._tools, self._tools.directory(), self._gateway()
         if gateway is None:
             raise LeaseLostError
-        placed = Placed(storable(event), spoken_for(directory, gateway))
+        placed = Placed(storable(event), spoken_for(directory, gateway), (gateway,))
 
         def work(conn: Connection) -> Applied:
             if not listeners.holds(conn, gateway.id, tools.owner):

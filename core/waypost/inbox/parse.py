@@ -12,33 +12,26 @@ from dataclasses import dataclass
 from waypost.event_codec import storable
 from waypost.host.accounts import Accounts, CredentialsUnusableError
 from waypost.host.dispatch import ChannelPlugin, PluginFaultError
+from waypost.inbox.placement import Placed, Placement
 from waypost.log import logger
 from waypost.plugin.events import ChannelEvent
 from waypost.plugin.types import WebhookContext
 from waypost.routing import Directory
 from waypost.store.deliveries import Delivery
-from waypost.store.gateways import Gateway
 
 _LOG = logger()
 
 #: How long a plugin may take over a delivery that is parsed beside the event loop, in seconds.
 PARSE_DEADLINE = 20.0
+#: Why a delivery is kept as failed whose gateways are of several apps: somebody wrote to an address that none has.
+ADDRESSEE_UNKNOWN = "it came to an address that is no gateway's sender, or two apps'; list it as one gateway's sender"
 #: The method under which an event is kept that a listener emitted and that could not be applied.
 EMITTED = "EMITTED"
 
 
-# Not frozen: a frozen dataclass costs three times as much to make.
-@dataclass(slots=True)
-class Placed:
-    """An event with the gateways that its sender has proved to speak for; none where no gateway is known."""
-
-    event: ChannelEvent
-    gateways: tuple[Gateway, ...]
-
-
 @dataclass(slots=True)
 class Parsed:
-    """A delivery's events, or why its parser failed."""
+    """A delivery's events, and what went wrong with it: its parser failed, or some of it is nobody's."""
 
     delivery: Delivery
     events: tuple[Placed, ...]
@@ -54,6 +47,7 @@ class Parser:
         self._accounts = accounts
         self._plugins = plugins
         self._directory = directory
+        self.placement = Placement(plugins, directory)
 
     def parse(self, delivery: Delivery) -> Parsed:
         """Parse one delivery; a plugin's fault becomes its `problem`."""
@@ -91,40 +85,16 @@ class Parser:
 
     def _placed(self, delivery: Delivery, found: Sequence[ChannelEvent] | str) -> Parsed:
         if not isinstance(found, str):
-            directory = self._directory()
             try:
-                placed = tuple(Placed(event, self._gateways(directory, delivery, event)) for event in found)
-                return Parsed(delivery, placed)
+                placed = self.placement.place(delivery, found)
+                lost = sum(item.is_lost for item in placed)
+                if lost:
+                    _LOG.error("webhook.addressee_unknown", plugin=delivery.plugin, delivery=delivery.id, messages=lost)
+                return Parsed(delivery, placed, ADDRESSEE_UNKNOWN if lost else "")
             except Exception as error:  # noqa: BLE001 - whatever a plugin puts into an event is this delivery's trouble
                 found = f"{delivery.plugin}.parse_event returned what cannot be placed ({type(error).__name__})"
         _LOG.error("webhook.parse_failed", plugin=delivery.plugin, delivery=delivery.id, problem=found)
         return Parsed(delivery, (), found)
-
-    def siblings(self, gateway_id: str) -> tuple[str, ...]:
-        """The gateways that a receipt parked under this one may be about as well."""
-        directory = self._directory()
-        gateway = directory.gateways.get(gateway_id)
-        return tuple(other.id for other in _siblings(directory, gateway)) if gateway else ()
-
-    def _gateways(self, directory: Directory, delivery: Delivery, event: ChannelEvent) -> tuple[Gateway, ...]:
-        """The gateways an event may be about: only those whose secret the delivery was verified with."""
-        named = directory.gateways.get(delivery.gateway_id or "")
-        if named is not None and self._is_for_another(named, event):
-            named = None  # one signed POST may carry several accounts' events, whichever URL it was sent to
-        if named is not None:
-            return spoken_for(directory, named)
-        if event.account_ref is None:
-            return ()
-        return tuple(
-            gateway
-            for gateway in directory.by_account_ref(delivery.plugin, event.account_ref)
-            if gateway.provider_app_id == delivery.provider_app_id
-        )
-
-    def _is_for_another(self, named: Gateway, event: ChannelEvent) -> bool:
-        plugin = self._plugins[named.plugin]
-        shared = plugin.info.webhook_scope == "shared" and named.account_ref is not None
-        return shared and event.account_ref is not None and event.account_ref != named.account_ref
 
 
 def _read(plugin: ChannelPlugin, ctx: WebhookContext, delivery: Delivery) -> list[ChannelEvent] | str:
@@ -133,21 +103,3 @@ def _read(plugin: ChannelPlugin, ctx: WebhookContext, delivery: Delivery) -> lis
         return [storable(event) for event in plugin.parse_event(ctx, delivery.request)]
     except PluginFaultError as error:
         return str(error)
-
-
-def spoken_for(directory: Directory, named: Gateway) -> tuple[Gateway, ...]:
-    """The gateways that a proof for this one speaks for: itself, then those of the same account and owner."""
-    return (named, *_siblings(directory, named))
-
-
-def _siblings(directory: Directory, gateway: Gateway) -> tuple[Gateway, ...]:
-    """The other gateways that proof for this one is proof for."""
-    if not gateway.account_ref:
-        return ()
-    found = directory.by_account_ref(gateway.plugin, gateway.account_ref)
-    return tuple(other for other in found if other.id != gateway.id and _same_secret(other, gateway))
-
-
-def _same_secret(one: Gateway, other: Gateway) -> bool:
-    """Whether two gateways have the same account and owner, so that proof for one is proof for the other."""
-    return one.app_id == other.app_id and one.provider_app_id == other.provider_app_id

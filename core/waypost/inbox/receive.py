@@ -82,20 +82,28 @@ class Receiver:
             return UNAVAILABLE if misconfigured else (NOT_FOUND if gateway or plugin else UNAUTHORIZED)
         refused: list[Rejected] = []
         most = MAX_HANDSHAKES if request.method == "GET" and not request.body else MAX_VERIFICATIONS
-        for claimant in claimants[:most]:
+        for number, claimant in enumerate(claimants[:most], 1):
             verdict = await self._verify(claimant, request)
             if isinstance(verdict, Challenge):
                 self._count(claimant.plugin.id, "challenge")
                 return verdict.reply
             if isinstance(verdict, Verified):
-                await self._store(self._delivery(claimant, request))
+                also = [other for other in claimants[number:most] if await self._holds_too(claimant, other, request)]
+                await self._store(self._delivery(claimant, also, request))
                 self._count(claimant.plugin.id, "verified")
                 return verdict.reply or claimant.plugin.info.webhook_ack
             refused.append(verdict)
-        return self._refuse(claimants[0], refused)
+        return self._refuse(claimants, refused)
 
-    def _refuse(self, first: _Claimant, refused: Sequence[Rejected]) -> WebhookReply:
+    async def _holds_too(self, first: _Claimant, other: _Claimant, request: WebhookRequest) -> bool:
+        """Whether what was verified for one gateway is proved for another of its plugin's as well."""
+        if first.gateway is None or other.gateway is None or other.plugin is not first.plugin:
+            return False
+        return isinstance(await self._verify(other, request), Verified)
+
+    def _refuse(self, claimants: Sequence[_Claimant], refused: Sequence[Rejected]) -> WebhookReply:
         """Say no, and say it to the log once, however many secrets a stranger had tried."""
+        first = claimants[0]
         self._count(first.plugin.id, "rejected")
         gateway = first.gateway.id if first.gateway else None
         _LOG.warning(
@@ -104,6 +112,7 @@ class Receiver:
             gateway=gateway,
             reason=refused[0].reason,
             tried=len(refused),
+            of=len(claimants),
         )
         return UNAVAILABLE if all(verdict.unconfigured for verdict in refused) else UNAUTHORIZED
 
@@ -115,11 +124,12 @@ class Receiver:
             _LOG.error("webhook.verify_failed", plugin=claimant.plugin.id, problem=error.problem)
             return Rejected("the plugin failed")
 
-    def _delivery(self, claimant: _Claimant, request: WebhookRequest) -> Delivery:
+    def _delivery(self, claimant: _Claimant, also: Sequence[_Claimant], request: WebhookRequest) -> Delivery:
         return Delivery(
             id=new_id("raw"),
             plugin=claimant.plugin.id,
             gateway_id=claimant.gateway.id if claimant.gateway else None,
+            also=tuple(other.gateway.id for other in also if other.gateway),
             provider_app_id=claimant.provider_app.id if claimant.provider_app else None,
             request=self._redactor.without_secrets(request, claimant.account, claimant.app_settings),
             received_at=self._clock.now(),

@@ -224,7 +224,7 @@ class Inbox:
         after = self._parked_after
 
         def retry(conn: Connection) -> tuple[list[Change], ParkedAt]:
-            found, then = receipts.retry_parked(conn, after, now - PARKED_FOR, self._parser.siblings, now)
+            found, then = receipts.retry_parked(conn, after, now - PARKED_FOR, now)
             return (report(conn, found, self._rules, now) if found else []), then
 
         changes, self._parked_after = await self._database.write(retry)

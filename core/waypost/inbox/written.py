@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from waypost.clock import from_datetime
 from waypost.event_codec import dump_json
 from waypost.ids import new_id
-from waypost.inbox.parse import Placed
+from waypost.inbox.placement import Placed
 from waypost.log import logger
 from waypost.plugin.events import ChannelEvent, Engagement, InboundMessage
 from waypost.store import inbound
@@ -31,13 +31,13 @@ ERASED = "{}"
 
 def apply(conn: Connection, placed: Sequence[Placed], now: int) -> list[Inbound]:
     """Store what is new, change what was changed, and note who wrote when; return the new messages."""
-    said = [(item.event, item.gateways[0]) for item in placed if item.gateways]
-    for event, gateway in said:
-        if opens_the_window(event):
-            assert isinstance(event, InboundMessage | Engagement)
+    for item in placed:
+        event = item.event
+        if isinstance(event, InboundMessage | Engagement) and opens_the_window(event):
             people = [address.value for address in event.sender]
-            inbound.note_inbound(conn, gateway.id, people, moment(event, now), now)
-    messages = [(event, gateway) for event, gateway in said if isinstance(event, InboundMessage)]
+            for gateway in item.told:
+                inbound.note_inbound(conn, gateway.id, people, moment(event, now), now)
+    messages = [(item.event, item.told[0]) for item in placed if isinstance(item.event, InboundMessage) and item.told]
     rows = [_row(event, gateway, now) for event, gateway in messages if event.change == "new"]
     new = inbound.add_new(conn, rows) if rows else []
     _fill_up(conn, rows, new)

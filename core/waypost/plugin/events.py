@@ -64,23 +64,34 @@ class DeliveryUpdate(ChannelEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engagement(ChannelEvent):
-    """A recipient did something with a message: opened, clicked, tapped, reacted, followed a referral."""
+    """A recipient did something with a message: opened, clicked, tapped, reacted, followed a referral.
+
+    `recipient` is the address of ours that it was done to, where one account has several.
+    """
 
     action: Literal["open", "click", "postback", "reaction", "unreaction", "referral", "optin", "other"]
     provider_id: str | None = None
     correlation: str | None = None
     sender: tuple[Address, ...] = ()
+    recipient: Address | None = None
     detail: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsentChange(ChannelEvent):
-    """A recipient opted out or in. `scope` is open: `all`, `marketing`, a group id."""
+    """A recipient opted out or in. `scope` is open: `all`, `marketing`, a group id.
+
+    `recipient` is the address of ours that they said it to, and `provider_id` or `correlation` the message that they
+    said it of, where the provider tells: of gateways that share an account, that finds the one it concerns.
+    """
 
     address: Address
     state: Literal["opted_out", "opted_in"]
     scope: str = "all"
     reason: str = ""
+    recipient: Address | None = None
+    provider_id: str | None = None
+    correlation: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

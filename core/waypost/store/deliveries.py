@@ -22,8 +22,9 @@ MOST_BYTES = 64_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """A verified delivery. `gateway_id` is None on a URL that several gateways share.
+    """A verified delivery. `gateway_id` is None where a provider app's secret proved it, and not a gateway's.
 
+    `also` are further gateways that the same delivery was verified for, on a URL that they share.
     `tries` says how many processes began to read it after the one that had stored it.
     """
 
@@ -33,12 +34,13 @@ class Delivery:
     provider_app_id: str | None
     request: WebhookRequest
     received_at: int
+    also: tuple[str, ...] = ()
     tries: int = 0
 
 
 _COLUMNS = (
-    "id", "plugin", "gateway_id", "provider_app_id", "method", "url", "headers", "body", "encoding", "received_at",
-    "state", "problem",
+    "id", "plugin", "gateway_id", "also", "provider_app_id", "method", "url", "headers", "body", "encoding",
+    "received_at", "state", "problem",
 )  # fmt: skip
 #: Headers that are not kept: they hold nothing a parser needs, and may hold a secret.
 _DROPPED = frozenset({"authorization", "cookie", "proxy-authorization"})
@@ -67,6 +69,7 @@ def _row(row: Delivery) -> tuple[Any, ...]:
         row.id,
         row.plugin,
         row.gateway_id,
+        " ".join(row.also),
         row.provider_app_id,
         row.request.method,
         row.request.url,
@@ -162,6 +165,7 @@ def _delivery(row: Any) -> Delivery:
         id=row["id"],
         plugin=row["plugin"],
         gateway_id=row["gateway_id"],
+        also=tuple(row["also"].split()),
         provider_app_id=row["provider_app_id"],
         request=WebhookRequest(
             method=row["method"],

@@ -132,13 +132,17 @@ def provider_ids_of(conn: Connection, message_id: str) -> list[tuple[str, str, i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parked:
-    """A row of `parked_event`: the receipt of an event, which is kept once, as JSON."""
+    """A row of `parked_event`: the receipt of an event, which is kept once, as JSON.
+
+    `also` are further gateways, separated by spaces, that it may be about.
+    """
 
     gateway_id: str
     event_id: str
     status: str
     provider_id: str | None
     correlation: str | None
+    also: str = ""
     event: str
     received_at: int
 
@@ -147,11 +151,16 @@ class Parked:
         """Its place among all that are parked, the oldest first."""
         return self.received_at, self.gateway_id, self.event_id, self.status
 
+    @property
+    def gateway_ids(self) -> tuple[str, ...]:
+        """The gateways that it may be about, the likeliest first."""
+        return (self.gateway_id, *self.also.split())
+
 
 #: When it was received, its gateway, its event's id, its status.
 ParkedAt = tuple[int, str, str, str]
 
-_PARKED = ("gateway_id", "event_id", "status", "provider_id", "correlation", "event", "received_at")
+_PARKED = ("gateway_id", "event_id", "status", "provider_id", "correlation", "also", "event", "received_at")
 
 
 def park(conn: Connection, rows: Sequence[Parked]) -> None:

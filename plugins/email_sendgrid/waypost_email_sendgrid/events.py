@@ -189,6 +189,8 @@ def _consent(event_id: str, event: Event) -> ChannelEvent:
         occurred_at=_time(event),
         raw=event,
         address=addresses[0],
+        provider_id=message_id(event),
+        correlation=_text(event, REF_ARG),
         state="opted_in" if kind == "group_resubscribe" else "opted_out",
         scope=scope,
         reason=kind,

@@ -55,6 +55,7 @@ def inbound_events(sid: str, form: Form, *, whatsapp: bool) -> Sequence[ChannelE
                 event_id=f"{sid}.{state}",
                 account_ref=_account(form),
                 address=sender[0],
+                recipient=received_address(form.get("To", "")),
                 state=state,
                 reason=reason.upper(),
                 raw=dict(form),
@@ -88,6 +89,7 @@ def _engagement(
         action=action,
         provider_id=_answered(form) if action == "postback" else None,
         sender=sender,
+        recipient=received_address(form.get("To", "")),
         detail=detail,
         raw=dict(form),
     )

@@ -1,0 +1,144 @@
+"""Placement: which gateways an event may be about, and to which of them it was said.
+
+Only gateways that a delivery has proved to speak for come into question. Several may share an account at their
+provider; then what somebody said belongs to the one whose sender it was said to, and where nobody can tell whose it is
+it is nobody's: two apps that share an account never read each other's messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from waypost.host.dispatch import ChannelPlugin, PluginFaultError
+from waypost.plugin.errors import ChannelError
+from waypost.plugin.events import AddressChange, ChannelEvent, ConsentChange, Engagement, InboundMessage
+from waypost.plugin.types import Address
+from waypost.routing import Directory
+from waypost.store.deliveries import Delivery
+from waypost.store.gateways import Gateway
+
+#: What a person said or did, which is nobody else's business than the gateway's they said it to.
+PERSONAL = (InboundMessage, Engagement, ConsentChange, AddressChange)
+
+
+# Not frozen: a frozen dataclass costs three times as much to make.
+@dataclass(slots=True)
+class Placed:
+    """An event with the gateways that its sender has proved to speak for; none where no gateway is known.
+
+    `told` are those of them that it was said to, the first of which keeps it.
+    """
+
+    event: ChannelEvent
+    gateways: tuple[Gateway, ...]
+    told: tuple[Gateway, ...]
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether somebody wrote to one of several gateways, and nobody can tell to which."""
+        return bool(self.gateways) and not self.told and isinstance(self.event, InboundMessage)
+
+
+class Placement:
+    """Finds the gateways of a delivery's events."""
+
+    def __init__(self, plugins: Mapping[str, ChannelPlugin], directory: Callable[[], Directory]) -> None:
+        self._plugins = plugins
+        self._directory = directory
+
+    def place(self, delivery: Delivery, events: Sequence[ChannelEvent]) -> tuple[Placed, ...]:
+        """Each event with its gateways: only those whose secret the delivery was verified with."""
+        directory = self._directory()
+        return tuple(self._placed(directory, delivery, event) for event in events)
+
+    def _placed(self, directory: Directory, delivery: Delivery, event: ChannelEvent) -> Placed:
+        named = directory.gateways.get(delivery.gateway_id or "")
+        if named is not None and self._is_for_another(named, event):
+            named = None  # one signed POST may carry several accounts' events, whichever URL it was sent to
+        if named is None:
+            found = _of_account(directory, delivery, event)
+            return Placed(event, found, found)
+        gateways = spoken_for(directory, named)
+        if delivery.also:
+            verified = (directory.gateways.get(other) for other in delivery.also)
+            gateways = tuple(dict.fromkeys((*gateways, *filter(None, verified))))
+        if not isinstance(event, PERSONAL):
+            return Placed(event, gateways, gateways[:1])
+        rivals = directory.by_account_ref(named.plugin, named.account_ref) if named.account_ref else gateways
+        if len(gateways) < 2 and len(rivals) < 2:
+            return Placed(event, gateways, gateways[:1])
+        return Placed(event, gateways, self._told(delivery, event, gateways, rivals))
+
+    def _is_for_another(self, named: Gateway, event: ChannelEvent) -> bool:
+        shared = self._is_shared(named) and named.account_ref is not None
+        return shared and event.account_ref is not None and event.account_ref != named.account_ref
+
+    def _is_shared(self, gateway: Gateway) -> bool:
+        return self._plugins[gateway.plugin].info.webhook_scope == "shared"
+
+    def _told(
+        self, delivery: Delivery, event: ChannelEvent, gateways: tuple[Gateway, ...], rivals: Sequence[Gateway]
+    ) -> tuple[Gateway, ...]:
+        """Those of the gateways that an event was said to; none where that may be another app's."""
+        named = gateways[0]
+        if self._is_shared(named) and named.account_ref is not None:
+            return tuple(gateway for gateway in gateways if gateway.account_ref == named.account_ref)
+        ours = None if isinstance(event, AddressChange) else event.recipient  # type: ignore[attr-defined]
+        everybody = dict.fromkeys((*gateways, *rivals))
+        listing = [gateway for gateway in everybody if ours is not None and self._lists(gateway, ours)]
+        if not listing:
+            # The URL it came to says enough; and of one app's gateways one is as good as another.
+            return gateways[:1] if _came_to(named, delivery) or _are_one_apps(everybody) else ()
+        proved = tuple(gateway for gateway in listing if gateway in gateways)
+        if _are_one_apps(listing):
+            return proved
+        return (named,) if named in proved and _came_to(named, delivery) else ()
+
+    def _lists(self, gateway: Gateway, address: Address) -> bool:
+        """Whether an address is one of a gateway's senders, however either is written."""
+        return any(address.value in (sender, self._normal(gateway, sender)) for sender in gateway.senders)
+
+    def _normal(self, gateway: Gateway, sender: str) -> str:
+        try:
+            return self._plugins[gateway.plugin].parse_address(sender).value
+        except (ChannelError, PluginFaultError):
+            return sender  # a short code or a name: no address that one could write to
+
+
+def spoken_for(directory: Directory, named: Gateway) -> tuple[Gateway, ...]:
+    """The gateways that a proof for this one speaks for: itself, then those of the same account and owner."""
+    return (named, *_siblings(directory, named))
+
+
+def _of_account(directory: Directory, delivery: Delivery, event: ChannelEvent) -> tuple[Gateway, ...]:
+    if event.account_ref is None:
+        return ()
+    return tuple(
+        gateway
+        for gateway in directory.by_account_ref(delivery.plugin, event.account_ref)
+        if gateway.provider_app_id == delivery.provider_app_id
+    )
+
+
+def _siblings(directory: Directory, gateway: Gateway) -> tuple[Gateway, ...]:
+    """The other gateways that proof for this one is proof for."""
+    if not gateway.account_ref:
+        return ()
+    found = directory.by_account_ref(gateway.plugin, gateway.account_ref)
+    return tuple(other for other in found if other.id != gateway.id and _same_secret(other, gateway))
+
+
+def _same_secret(one: Gateway, other: Gateway) -> bool:
+    """Whether two gateways have the same account and owner, so that proof for one is proof for the other."""
+    return one.app_id == other.app_id and one.provider_app_id == other.provider_app_id
+
+
+def _are_one_apps(gateways: Sequence[Gateway] | Mapping[Gateway, None]) -> bool:
+    return len({gateway.app_id for gateway in gateways}) == 1
+
+
+def _came_to(gateway: Gateway, delivery: Delivery) -> bool:
+    """Whether a delivery came to a gateway's own URL, and not to one that several share."""
+    return urlsplit(delivery.request.url).path.rstrip("/").endswith(f"/{gateway.id}")
