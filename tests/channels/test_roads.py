@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from deployment import PRICE, Answer, Deployment, RunDeployment
 from documented import PLUGINS
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, text
 from waypost.clock import HOUR
 from waypost.ids import new_id
 from waypost.plugin import WebhookRequest
@@ -247,6 +247,29 @@ async def test_a_person_on_record_under_the_other_form_of_their_number_is_answer
     await way.gateway.database.write(lambda conn: inbound.note_inbound(conn, way.row.id, [], now - 720 * HOUR))
     await way.receive(way.simulator.inbound("oi", "+551187654321"))
     assert (await way.arrived(await way.send("partner", "+5511987654321"))).status == "DELIVERED"
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("plugin", ["whatsapp", "whatsapp_twilio"])
+async def test_who_wrote_without_their_number_may_be_any_number(run: RunDeployment, plugin: str) -> None:
+    """Known by a user id alone: for a day nobody can say of any number that it has not written."""
+    way = await road(run, plugin)
+    await way.wrote(25 * HOUR)
+    assert "OUTSIDE_WINDOW" in (await way.send("partner")).text
+    if plugin == "whatsapp":
+        hidden = way.simulator.inbound("Hello?", "SG.13491208655302741918")
+    else:
+        form = {"MessageSid": "SM" + "1" * 32, "AccountSid": way.simulator.account_sid, "SmsStatus": "received"}
+        form |= {"From": "whatsapp:SG.13491208655302741918", "To": "whatsapp:+14155550199", "Body": "Hello?"}
+        hidden = way.simulator.webhook(way.simulator.inbound_url, form)
+    await way.receive(hidden)
+    assert (await way.arrived(await way.send("partner"))).status == "DELIVERED"
+    # A day later nothing has come that might have been theirs.
+    long_ago = (way.gateway.clock.now() - 25 * HOUR, way.row.id, inbound.HIDDEN)
+    change = text("UPDATE conversation SET last_inbound_at = :at WHERE gateway_id = :gateway AND address = :address")
+    named = dict(zip(("at", "gateway", "address"), long_ago, strict=True))
+    assert (await way.gateway.database.write(lambda conn: conn.execute(change, named).rowcount)) == 1
+    assert "OUTSIDE_WINDOW" in (await way.send("partner")).text
 
 
 async def test_a_template_goes_outside_the_window(run: RunDeployment) -> None:

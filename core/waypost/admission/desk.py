@@ -277,9 +277,10 @@ class Desk:
                     if plugin is None or WINDOW_FEATURE not in plugin.info.features:
                         continue
                     try:
-                        pairs |= {(gateway.id, plugin.parse_address(to).value), (gateway.id, inbound.SINCE)}
+                        wanted = (plugin.parse_address(to).value, inbound.SINCE, inbound.HIDDEN)
                     except (InvalidRecipient, PluginFaultError):
                         continue  # the intake refuses it with its reason
+                    pairs.update((gateway.id, address) for address in wanted)
         if not pairs:
             return {}
         try:

@@ -31,7 +31,7 @@ from waypost.refusals import (
 )
 from waypost.routing import Directory, destination_of
 from waypost.store import admissions
-from waypost.store.inbound import SINCE
+from waypost.store.inbound import HIDDEN, SINCE
 from waypost.store.messages import Message
 from waypost.store.steps import Choice, NewStep, dump_choices
 
@@ -177,7 +177,7 @@ class Intake:
             return ChannelConfigNotFound("The gateway has no rate card; ask the operator to add one.")
         currency, now = asked.caller.currency, asked.now
         tariff.turn_to(currency, destination, now)
-        ctx = self._context(way, message.recipient[0].value, asked.history, now)
+        ctx = self._context(way, message.recipient[0], asked.history, now)
         try:
             quote = way.opened.plugin.price(ctx, message)
         except Permanent as error:
@@ -191,19 +191,23 @@ class Intake:
             )
         return priced
 
-    def _context(self, way: Way, address: str, history: History, now: int) -> Context:
+    def _context(self, way: Way, address: Address, history: History, now: int) -> Context:
         """What the plugin gets while it prices; made anew only where it says something new."""
         if way.windowed:
-            gateway_id = way.opened.gateway.id
-            return self._accounts.context(
-                way.opened,
-                last_inbound_at=history.get((gateway_id, address)),
-                history_since=history.get((gateway_id, SINCE)),
-                rates=way.tariff,
-            )
+            last, since = _known(way, address, history)
+            return self._accounts.context(way.opened, last_inbound_at=last, history_since=since, rates=way.tariff)
         if way.ctx is None or not 0 <= now - way.ctx_at < FRESH:
             way.ctx, way.ctx_at = self._accounts.context(way.opened, rates=way.tariff), now
         return way.ctx
+
+
+def _known(way: Way, address: Address, history: History) -> tuple[int | None, int | None]:
+    """When somebody last wrote, and since when all that they wrote is on record."""
+    gateway_id = way.opened.gateway.id
+    last, since, hidden = (history.get((gateway_id, name)) for name in (address.value, SINCE, HIDDEN))
+    if hidden is None or address.kind != way.opened.plugin.info.address_kinds[0] or hidden <= (last or since or 0):
+        return last, since
+    return None, hidden  # whoever wrote then without this kind of address may have been this very person
 
 
 def _step(leg: _Priced, hold: int) -> NewStep:

@@ -24,7 +24,7 @@ from waypost.host.dispatch import ChannelPlugin, PluginFaultError
 from waypost.ids import new_id
 from waypost.inbox.apply import Applied, apply_events
 from waypost.inbox.parse import EMITTED
-from waypost.inbox.placement import Placed, spoken_for
+from waypost.inbox.placement import Placed, is_hidden, spoken_for
 from waypost.log import logger
 from waypost.plugin.errors import ChannelError
 from waypost.plugin.events import ChannelEvent
@@ -242,7 +242,8 @@ class Listener:
         tools, directory, gateway = self._tools, self._tools.directory(), self._gateway()
         if gateway is None:
             raise LeaseLostError
-        placed = Placed(storable(event), spoken_for(directory, gateway), (gateway,))
+        hidden = is_hidden(self._plugin.info, event)
+        placed = Placed(storable(event), spoken_for(directory, gateway), (gateway,), hidden)
 
         def work(conn: Connection) -> Applied:
             if not listeners.holds(conn, gateway.id, tools.owner):

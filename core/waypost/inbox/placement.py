@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from waypost.host.dispatch import ChannelPlugin, PluginFaultError
 from waypost.plugin.errors import ChannelError
 from waypost.plugin.events import AddressChange, ChannelEvent, ConsentChange, Engagement, InboundMessage
-from waypost.plugin.types import Address
+from waypost.plugin.types import Address, ChannelInfo
 from waypost.routing import Directory
 from waypost.store.deliveries import Delivery
 from waypost.store.gateways import Gateway
@@ -28,12 +28,14 @@ PERSONAL = (InboundMessage, Engagement, ConsentChange, AddressChange)
 class Placed:
     """An event with the gateways that its sender has proved to speak for; none where no gateway is known.
 
-    `told` are those of them that it was said to, the first of which keeps it.
+    `told` are those of them that it was said to, the first of which keeps it. `hidden` says that whoever said it is
+    known by no address of the kind that one would write to first.
     """
 
     event: ChannelEvent
     gateways: tuple[Gateway, ...]
     told: tuple[Gateway, ...]
+    hidden: bool = False
 
     @property
     def is_lost(self) -> bool:
@@ -54,12 +56,13 @@ class Placement:
         return tuple(self._placed(directory, delivery, event) for event in events)
 
     def _placed(self, directory: Directory, delivery: Delivery, event: ChannelEvent) -> Placed:
+        hidden = is_hidden(self._plugins[delivery.plugin].info, event)
         named = directory.gateways.get(delivery.gateway_id or "")
         if named is not None and self._is_for_another(named, event):
             named = None  # one signed POST may carry several accounts' events, whichever URL it was sent to
         if named is None:
             found = _of_account(directory, delivery, event)
-            return Placed(event, found, found)
+            return Placed(event, found, found, hidden)
         gateways = spoken_for(directory, named)
         if delivery.also:
             verified = (directory.gateways.get(other) for other in delivery.also)
@@ -68,8 +71,8 @@ class Placement:
             return Placed(event, gateways, gateways[:1])
         rivals = directory.by_account_ref(named.plugin, named.account_ref) if named.account_ref else gateways
         if len(gateways) < 2 and len(rivals) < 2:
-            return Placed(event, gateways, gateways[:1])
-        return Placed(event, gateways, self._told(delivery, event, gateways, rivals))
+            return Placed(event, gateways, gateways[:1], hidden)
+        return Placed(event, gateways, self._told(delivery, event, gateways, rivals), hidden)
 
     def _is_for_another(self, named: Gateway, event: ChannelEvent) -> bool:
         shared = self._is_shared(named) and named.account_ref is not None
@@ -105,6 +108,13 @@ class Placement:
             return self._plugins[gateway.plugin].parse_address(sender).value
         except (ChannelError, PluginFaultError):
             return sender  # a short code or a name: no address that one could write to
+
+
+def is_hidden(info: ChannelInfo, event: ChannelEvent) -> bool:
+    """Whether somebody is known only by an address of another kind than one would write to, such as a user id."""
+    if len(info.address_kinds) < 2 or not isinstance(event, InboundMessage | Engagement) or not event.sender:
+        return False
+    return all(address.kind != info.address_kinds[0] for address in event.sender)
 
 
 def spoken_for(directory: Directory, named: Gateway) -> tuple[Gateway, ...]:

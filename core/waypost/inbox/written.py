@@ -35,6 +35,8 @@ def apply(conn: Connection, placed: Sequence[Placed], now: int) -> list[Inbound]
         event = item.event
         if isinstance(event, InboundMessage | Engagement) and opens_the_window(event):
             people = [address.value for address in event.sender]
+            if item.hidden:
+                people.append(inbound.HIDDEN)
             for gateway in item.told:
                 inbound.note_inbound(conn, gateway.id, people, moment(event, now), now)
     messages = [(item.event, item.told[0]) for item in placed if isinstance(item.event, InboundMessage) and item.told]

@@ -122,7 +122,8 @@ class Context:
     `correlation` is our id of this attempt: put it where the provider returns it. `callback_url` is the public URL of
     this gateway's webhook, with that correlation in it (`?ref=…`); None where no public URL is configured.
     `last_inbound_at` is when this recipient last wrote to this gateway: None means that they never did since
-    `history_since`, which is when this gateway began to receive (None: it does not receive, so nothing is known).
+    `history_since`, from when on all that they wrote is on record: when this gateway began to receive, or when somebody
+    last wrote to it who may have been them (None: it does not receive, so nothing is known).
     """
 
     gateway_id: str

@@ -124,6 +124,8 @@ def last_inbound(conn: Connection, pairs: Iterable[tuple[str, str]]) -> dict[tup
 
 #: Stands for the gateway itself: when it first received anything, so that silence before is not mistaken for a fact.
 SINCE = ""
+#: Stands for everybody who wrote without the address that one would write to: it may have been anybody.
+HIDDEN = " hidden"
 
 
 def note_inbound(
