@@ -17,8 +17,10 @@ from waypost_server.rest.answer import Answer
 from waypost_server.rest.router import Route, reading
 from waypost_server.rest.schemas import Schema, envelope, ref
 
-_READ = (400, 401, 403, 404, 429, 500, 503)
+_READ = (400, 401, 403, 404, 500, 503)
 _SEND = (400, 401, 402, 403, 404, 413, 422, 429, 500, 503)
+#: The token API tells of a key without an owner by 401, and of a missing route by 403.
+_TOKEN_SEND = tuple(status for status in _SEND if status != 404)
 
 
 class OpenApi:
@@ -84,7 +86,7 @@ def _token_send(channel: str) -> Schema:
         "security": [{"bearer": []}],
         "parameters": [_idempotency()],
         "requestBody": _body(ref(schemas.token_schema(channel))),
-        "responses": _ok(ref("TokenAccepted")) | _errors(_SEND, "TokenError"),
+        "responses": _ok(ref("TokenAccepted")) | _errors(_TOKEN_SEND, "TokenError"),
     }
 
 
