@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 from fake_channel import FakeChannel
+from sqlalchemy import Connection, select, text
 from waypost.refusals import IdempotencyConflict, InsufficientCredit
+from waypost.store import admissions
 from waypost.store.database import Database, open_database
+from waypost.store.tables import api_key
 from world import PRICE, OpenWorld, Partner, World
 
 SENDERS, ALLOWED = 64, 1000
@@ -122,3 +126,22 @@ async def test_one_key_twice_in_one_batch(world: World) -> None:
     assert isinstance(answers[-1], IdempotencyConflict)
     assert [answer.replayed for answer in answers[:-1]] == [False, True, True, True, True]  # type: ignore[union-attr]
     assert (await world.balance(partner.org)).held == PRICE
+
+
+async def test_what_a_batch_is_checked_by_is_kept_from_other_nodes(two_nodes: list[World]) -> None:
+    """The long way of admission reads balances and changes them later: nobody else may look at them in between."""
+    partner = await two_nodes[0].partner()
+
+    key_id = await two_nodes[0].database.read(lambda conn: conn.execute(select(api_key.c.id)).scalar_one())
+
+    def work(conn: Connection) -> tuple[float, float]:
+        admissions.lock(conn, [key_id], [partner.org.id])
+        began = conn.execute(_NOW).scalar_one()
+        conn.execute(text("SELECT pg_sleep(0.1)"))
+        return began, conn.execute(_NOW).scalar_one()
+
+    turns = sorted(await asyncio.gather(*(world.database.write(work) for world in two_nodes * 2)))
+    assert all(ended <= begins for (_, ended), (begins, _) in pairwise(turns))
+
+
+_NOW = text("SELECT extract(epoch FROM clock_timestamp())::float8")

@@ -216,6 +216,20 @@ async def test_throughput_is_limited_per_second(world: World) -> None:
         world.clock.advance(SECOND)
 
 
+async def test_a_lane_whose_throughput_is_used_up_waits_for_the_next_token(world: World) -> None:
+    """It does not ask the database again and again meanwhile."""
+    gateway = await world.gateway(rate_per_second=5)
+    await world.rate(gateway)
+    partner = await world.partner(gateway)
+    for n in range(12):
+        await world.accept(partner, number(n))
+    await world.start()
+    await world.channel.called(5)
+    await world.rest()
+    assert await world.node.outbox.lanes[gateway.id]._turn() == min(world.node.config.poll, 1 / 5)
+    assert len(world.channel.sent) == 5
+
+
 async def test_a_paused_gateway_waits_and_a_resumed_one_goes_on(world: World) -> None:
     partner = await world.partner()
     await world.decide(lambda conn: gateways.set_status(conn, partner.gateway.id, "paused", "maintenance"))
