@@ -110,6 +110,25 @@ async def test_hints_are_gathered_while_one_is_told(
     assert told[2:] == ["*"]
 
 
+async def test_hints_that_follow_each_other_closely_are_one(
+    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under load each batch would give one, and each is a transaction."""
+    told: list[str] = []
+
+    async def notify(_: str, words: str) -> None:
+        told.append(words)
+
+    monkeypatch.setattr(postgres, "notify", notify)
+    monkeypatch.setattr(hints, "GATHERING", 60)
+    giver = Hints(postgres, lambda _: None)
+    for number in range(5):
+        giver.tell([f"gw_{number}"])
+        await asyncio.sleep(0)
+    assert told == ["gw_0"]
+    await giver.stop()
+
+
 async def test_a_hint_that_cannot_be_given_is_none(postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     async def notify(_: str, __: str) -> None:
         raise StoreUnavailableError("down")

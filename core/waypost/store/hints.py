@@ -19,6 +19,8 @@ LONGEST = 7_900
 EVERYWHERE = "*"
 #: How long to wait before listening again, in seconds.
 PAUSE = 5.0
+#: How long what is queued meanwhile is gathered for the next hint, in seconds: under load each batch would give one.
+GATHERING = 0.02
 
 _LOG = logger()
 
@@ -60,6 +62,7 @@ class Hints:
                 await self._database.notify(CHANNEL, told if len(told) <= LONGEST else EVERYWHERE)
             except StoreUnavailableError:
                 return  # those who serve these gateways poll
+            await asyncio.sleep(GATHERING)
 
     def _take(self, told: str) -> None:
         self._heard(None if told == EVERYWHERE else set(told.split()))

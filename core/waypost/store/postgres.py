@@ -65,6 +65,8 @@ _LATER = {
     "55P03": "55P03: a lock was not to be had in time",
 }
 _NOW = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)")
+#: Its commit need not wait for the disk, as every commit of a notification otherwise does.
+_NOTIFY = "SELECT pg_notify($1, $2), set_config('synchronous_commit', 'off', true)"
 
 
 def async_url(url: str) -> str:
@@ -237,8 +239,11 @@ class PostgresDatabase:
             await kept.conn.close()  # back into the pool
 
     async def notify(self, channel: str, told: str) -> None:
-        """Tell other processes something, in less than 8,000 bytes. Raises `StoreUnavailableError`."""
-        await self.write_alone(lambda conn: run(conn, "SELECT pg_notify($1, $2)", (channel, told)))
+        """Tell other processes something, in less than 8,000 bytes, which a crash may lose.
+
+        Raises `StoreUnavailableError`.
+        """
+        await self.write_alone(lambda conn: run(conn, _NOTIFY, (channel, told)))
 
     async def listen(self, channel: str, heard: Callable[[str], None]) -> None:
         """Hear what other processes tell, by a connection of its own, until it breaks.
