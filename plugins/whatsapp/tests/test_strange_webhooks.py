@@ -12,6 +12,7 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from odd_json import ODDITIES
 from waypost.plugin import (
     AccountUpdate,
     Address,
@@ -111,6 +112,34 @@ def test_no_wrong_type_anywhere_raises_or_harms_a_neighbour(
         storable(event)
         assert isinstance(event.raw, dict)
         assert len(event.event_id) <= 255
+
+
+@pytest.mark.parametrize("oddity", ODDITIES)
+def test_what_json_readers_stumble_over_costs_its_neighbours_nothing(
+    oddity: bytes, parse: Parse, plugin: WhatsApp
+) -> None:
+    spoilt = {**TEXT, "id": "wamid.2", "here": "@@"}
+    receipt = {"id": "wamid.3", "status": "read", "timestamp": "1794302100"}
+    document = messages("@@", spoilt, TEXT, statuses=["@@", receipt], contacts=["@@"], errors=["@@"])
+    (other,) = messages({**TEXT, "id": "wamid.4"})["entry"]
+    document["entry"] += ["@@", {"id": "1", "time": "@@", "changes": ["@@"]}, other]
+    body = json.dumps(document).encode().replace(b'"@@"', oddity)
+    request = WebhookRequest(method="POST", url="https://gw.test/", body=body)
+    events = parse(request)
+    read = [event.event_id for event in events if not isinstance(event, UnknownEvent)]
+    numbered = f"message:{NUMBER}:wamid."
+    assert read == [f"{numbered}2", f"{numbered}1", f"status:{NUMBER}:wamid.3:read:", f"{numbered}4"]
+    # The five other places, each kept by itself.
+    assert len(events) == len(read) + 5
+    inbound = [event for event in events if isinstance(event, InboundMessage)]
+    assert [event.content for event in inbound] == [Text(body="hi")] * 3
+    assert set(inbound[0].raw) == set(spoilt)
+    for event in events:
+        storable(event)
+        assert event.raw
+    found = plugin.recognize(request)
+    assert found is not None
+    assert found.account_ref == NUMBER
 
 
 @pytest.mark.parametrize("field", ["calls", "flows", "history", "smb_message_echoes", "group_status_update", "", "new"])
