@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -219,6 +220,45 @@ def test_a_message_from_nobody_is_kept(parse: Parse) -> None:
     assert known.sender_name == "Ada"
 
 
+def test_of_two_contacts_each_message_has_its_own(parse: Parse) -> None:
+    contacts = [
+        {"profile": {"name": "Nobody"}},
+        {"wa_id": "16505550143", "user_id": "US.1", "profile": {"name": "Ada"}},
+        {"wa_id": "16505550199", "user_id": "US.2", "profile": {"name": "Bo"}},
+        {"user_id": "US.3", "profile": {"name": "Cy"}},
+    ]
+    nameless = {key: value for key, value in TEXT.items() if key != "from"}
+    pieces = [
+        {**TEXT, "id": "1", "from": "16505550199"},
+        {**TEXT, "id": "2", "from": "16505550143"},
+        {**nameless, "id": "3", "from_user_id": "US.3"},
+        {**TEXT, "id": "4", "from": "US.2"},
+        {**TEXT, "id": "5", "from": "16505550777"},
+        {**TEXT, "id": "6", "from": "16505550777", "from_user_id": "US.1"},
+    ]
+    events = parse(messages(*pieces, contacts=contacts))
+    assert [event.sender_name for event in events if isinstance(event, InboundMessage)] == [
+        "Bo", "Ada", "Cy", "Bo", None, "Ada",
+    ]  # fmt: skip
+    assert isinstance(events[4], InboundMessage)
+    assert events[4].sender == (Address("e164", "+16505550777"),)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "contacts"),
+    [
+        ([{**TEXT, "from": "16505550777"}], [{"wa_id": "16505550143", "user_id": "US.1", "profile": {"name": "Ada"}}]),
+        ([{**TEXT, "from": None, "from_user_id": "US.7"}], [{"user_id": "US.1", "profile": {"name": "Ada"}}]),
+        ([{**TEXT, "from": None}, {**TEXT, "id": "2"}], [{"user_id": "US.1", "profile": {"name": "Ada"}}]),
+        ([{**TEXT, "from": None}], [{"user_id": "US.1", "profile": {"name": "Ada"}}, {"user_id": "US.2"}]),
+    ],
+)
+def test_nobody_is_given_the_contact_of_somebody_else(pieces: Any, contacts: Any, parse: Parse) -> None:
+    for event in parse(messages(*pieces, contacts=contacts)):
+        assert isinstance(event, UnknownEvent) or event.sender_name is None  # type: ignore[attr-defined]
+        assert Address("wa_user_id", "US.1") not in getattr(event, "sender", ())
+
+
 def test_a_user_id_in_the_place_of_a_number(parse: Parse) -> None:
     (event,) = parse(messages({**TEXT, "from": "DE.1a2B"}, contacts=[{"wa_id": "DE.1a2B", "profile": {"name": "A"}}]))
     assert isinstance(event, InboundMessage)
@@ -253,6 +293,18 @@ def test_a_thousand_updates_in_one_post(parse: Parse) -> None:
     pieces = [{"id": f"wamid.{n}", "status": "delivered", "timestamp": "1794302100"} for n in range(1000)]
     events = parse(statuses(*pieces))
     assert len({event.event_id for event in events}) == 1000
+
+
+def test_many_messages_of_many_people_are_read_in_proportion(parse: Parse) -> None:
+    numbers = [str(16505550000 + number) for number in range(4000)]
+    pieces = [{**TEXT, "id": f"wamid.{number}", "from": number} for number in numbers]
+    contacts = [{"wa_id": number, "profile": {"name": number}} for number in reversed(numbers)]
+    document = messages(*pieces, contacts=contacts)
+    began = time.process_time()
+    events = parse(document)
+    # A third of a second; searching 4000 contacts for each message takes ten times as long and more.
+    assert time.process_time() - began < 2
+    assert [event.sender_name for event in events if isinstance(event, InboundMessage)] == numbers
 
 
 @pytest.mark.parametrize(

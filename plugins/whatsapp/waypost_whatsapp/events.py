@@ -17,7 +17,7 @@ from waypost_meta_graph.pieces import child, items, objects, text, whole
 from waypost_whatsapp.accounts import FIELD_READERS
 from waypost_whatsapp.change import Change
 from waypost_whatsapp.errors import ERRORS
-from waypost_whatsapp.inbound import message_events
+from waypost_whatsapp.inbound import ContactBook, message_events
 from waypost_whatsapp.settings import WhatsAppSettings
 from waypost_whatsapp.statuses import status_events
 
@@ -81,8 +81,9 @@ def _change_events(change: Change) -> Iterator[ChannelEvent]:
 
 
 def _messages_field(change: Change) -> Iterator[ChannelEvent]:
+    contacts = ContactBook(change.value)
     for piece in items(change.value, "messages"):
-        yield from message_events(change, piece)
+        yield from message_events(change, piece, contacts)
     for piece in items(change.value, "statuses"):
         yield from status_events(change, piece)
     for piece in items(change.value, "errors"):
