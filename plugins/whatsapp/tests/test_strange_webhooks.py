@@ -259,6 +259,26 @@ def test_nobody_is_given_the_contact_of_somebody_else(pieces: Any, contacts: Any
         assert Address("wa_user_id", "US.1") not in getattr(event, "sender", ())
 
 
+def test_a_person_has_every_address_that_the_message_or_the_contact_names(parse: Parse) -> None:
+    number, user_id, parent = "16505550143", "US.1", "US.ENT.1"
+    addresses = (Address("e164", f"+{number}"), Address("wa_user_id", user_id), Address("wa_user_id", parent))
+    told = {**TEXT, "from": number, "from_user_id": user_id, "from_parent_user_id": parent}
+    contact = {"wa_id": number, "user_id": user_id, "parent_user_id": parent}
+    for piece, contacts in ((told, []), (TEXT, [contact]), (told, [contact])):
+        (event,) = parse(messages(piece, contacts=contacts))
+        assert isinstance(event, InboundMessage)
+        assert event.sender == addresses
+
+
+def test_a_text_is_never_cut(parse: Parse) -> None:
+    for length in (4097, 500_000):
+        words = "x" * (length - 1) + "!"
+        (event,) = parse(messages({**TEXT, "text": {"body": words}}))
+        assert isinstance(event, InboundMessage)
+        whole = event.content.body if isinstance(event.content, Text) else event.content.fields["body"]  # type: ignore[attr-defined]
+        assert whole == words
+
+
 def test_a_user_id_in_the_place_of_a_number(parse: Parse) -> None:
     (event,) = parse(messages({**TEXT, "from": "DE.1a2B"}, contacts=[{"wa_id": "DE.1a2B", "profile": {"name": "A"}}]))
     assert isinstance(event, InboundMessage)
@@ -335,6 +355,21 @@ def test_participants_of_a_group_have_receipts_of_their_own(parse: Parse) -> Non
     assert one.event_id != two.event_id
 
 
+def test_participants_known_by_a_user_id_have_receipts_of_their_own(parse: Parse) -> None:
+    piece = {"id": "wamid.1", "status": "read", "recipient_type": "group", "recipient_id": "g"}
+    one, two = parse(statuses(*({**piece, "recipient_participant_user_id": f"US.{number}"} for number in range(2))))
+    assert isinstance(one, DeliveryUpdate)
+    assert isinstance(two, DeliveryUpdate)
+    assert (one.participant, two.participant) == ("US.0", "US.1")
+    assert one.event_id != two.event_id
+
+
+def test_a_recipient_known_by_a_user_id(parse: Parse) -> None:
+    (event,) = parse(statuses({"id": "wamid.1", "status": "read", "recipient_user_id": "US.1"}))
+    assert isinstance(event, DeliveryUpdate)
+    assert event.recipient == Address("wa_user_id", "US.1")
+
+
 @pytest.mark.parametrize("errors", [None, [], "x", [{}], [{"code": "x"}], [{"code": 987654}], [{"code": 0}]])
 def test_failures_without_a_known_code(errors: Any, parse: Parse) -> None:
     (event,) = parse(statuses({"id": "wamid.1", "status": "failed", "errors": errors}))
@@ -375,20 +410,44 @@ def test_template_updates(field: str, value: Any, expected: dict[str, str], pars
     [
         ("account_update", {"event": "DISABLED_UPDATE", "ban_info": {"waba_ban_state": "DISABLE"}}, "blocked"),
         ("account_update", {"event": "DISABLED_UPDATE", "ban_info": {"waba_ban_state": "REINSTATE"}}, "ok"),
+        ("account_update", {"event": "X", "ban_info": {"waba_ban_state": "SCHEDULE_FOR_DISABLE"}}, "warning"),
+        ("account_update", {"event": "DISABLED_UPDATE", "ban_info": {"waba_ban_state": "X"}}, "blocked"),
+        ("account_update", {"event": "DISABLED_UPDATE"}, "blocked"),
+        ("account_update", {"event": "ACCOUNT_DELETED"}, "blocked"),
         ("account_update", {"event": "ACCOUNT_RESTRICTION"}, "warning"),
+        ("account_update", {"event": "ACCOUNT_VIOLATION"}, "warning"),
+        ("account_update", {"event": "VERIFIED_ACCOUNT"}, "ok"),
         ("account_update", {"event": "PARTNER_ADDED"}, "info"),
         ("account_alerts", {"alert_type": "OBA_APPROVED"}, "warning"),
         ("account_review_update", {"decision": "APPROVED"}, "ok"),
+        ("account_review_update", {"decision": "REJECTED"}, "warning"),
+        ("account_review_update", {"decision": "DEFERRED"}, "info"),
+        ("phone_number_quality_update", {"event": "FLAGGED"}, "warning"),
+        ("phone_number_quality_update", {"event": "DOWNGRADE"}, "warning"),
         ("phone_number_quality_update", {"event": "UNFLAGGED"}, "ok"),
+        ("phone_number_quality_update", {"event": "UPGRADE"}, "ok"),
+        ("phone_number_quality_update", {"event": "ONBOARDING"}, "info"),
         ("phone_number_name_update", {"decision": "APPROVED"}, "info"),
         ("business_capability_update", {"max_phone_numbers_per_business": 2}, "info"),
-        ("security", {"event": "PIN_CHANGED"}, "info"),
+        ("security", {"event": "DISABLED_UPDATE"}, "info"),
     ],
 )
 def test_account_updates(field: str, value: Any, state: str, parse: Parse) -> None:
-    (event,) = parse(envelope(field, value))
+    (event,) = parse(envelope(field, value, time=1794302100))
     assert isinstance(event, AccountUpdate)
     assert (event.topic, event.state) == (field, state)
+    assert event.raw == {"field": field, "value": value}
+    assert event.occurred_at == datetime.fromtimestamp(1794302100, UTC)
+
+
+def test_news_without_a_time_of_their_own_have_their_entrys(parse: Parse) -> None:
+    moment = datetime.fromtimestamp(1794302100, UTC)
+    template = {"message_template_id": 1, "message_template_name": "promo", "event": "APPROVED"}
+    (named,) = parse(envelope("message_template_status_update", template, time=1794302100))
+    assert (named.occurred_at, named.raw["value"]) == (moment, template)
+    problem = {"metadata": {"phone_number_id": NUMBER}, "errors": [{"code": 130429}]}
+    (told,) = parse(envelope("messages", problem, time=1794302100))
+    assert (told.occurred_at, told.raw, told.account_ref) == (moment, {"code": 130429}, NUMBER)
 
 
 def test_the_same_news_on_another_day_is_another_event(parse: Parse) -> None:
@@ -417,6 +476,19 @@ def test_a_person_who_signs_up_by_user_id(parse: Parse) -> None:
     (event,) = parse(envelope("user_preferences", {"user_preferences": [piece]}))
     assert isinstance(event, ConsentChange)
     assert (event.address, event.state) == (Address("wa_user_id", "US.1"), "opted_in")
+    # When the person chose, not when Meta told it: a later choice must win, whichever comes first.
+    assert event.occurred_at == datetime.fromtimestamp(1794305100, UTC)
+    assert event.raw == piece
+
+
+def test_another_category_of_preference_is_a_scope_of_its_own(parse: Parse) -> None:
+    piece = {"wa_id": "16505550143", "value": "stop", "category": "utility_messages"}
+    document = envelope("user_preferences", {"user_preferences": [piece, {**piece, "category": None}]}, time=1794302100)
+    other, everything = parse(document)
+    assert isinstance(other, ConsentChange)
+    assert isinstance(everything, ConsentChange)
+    assert (other.scope, everything.scope) == ("utility_messages", "all")
+    assert other.occurred_at == datetime.fromtimestamp(1794302100, UTC)
 
 
 async def test_the_handshake(plugin: WhatsApp, webhook_ctx: WebhookContext) -> None:

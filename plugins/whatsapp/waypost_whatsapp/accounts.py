@@ -72,7 +72,7 @@ def _preferences(change: Change) -> Iterator[ChannelEvent]:
         yield ConsentChange(
             event_id=piece_id("consent", piece, change.account_ref),
             account_ref=change.account_ref,
-            occurred_at=moment_at(piece),
+            occurred_at=moment_at(piece) or change.occurred_at,
             raw=piece,
             address=addresses[0],
             state=state,

@@ -100,6 +100,7 @@ def _problem(change: Change, piece: Any) -> ChannelEvent:
     return AccountUpdate(
         event_id=piece_id("error", piece, change.account_ref, change.stamp),
         account_ref=change.account_ref,
+        occurred_at=change.occurred_at,
         raw=piece,
         topic="error",
         state="blocked" if blocked else "warning",

@@ -172,3 +172,14 @@ def test_what_json_readers_stumble_over_costs_its_neighbours_nothing(
         assert event.raw
         orjson.dumps(event.raw)
     assert product.channel.recognize(request) == Recognition(own)
+
+
+def test_a_text_is_never_cut(product: Product, webhook_ctx: WebhookContext, post: Post) -> None:
+    for length in (2001, 500_000):
+        words = "x" * (length - 1) + "!"
+        message = {"sender": {"id": product.person}, "message": {"mid": "m_1", "text": words}}
+        entry = {"id": product.account_ref, "messaging": [message]}
+        document = {"object": product.channel.surface.webhook_object, "entry": [entry]}
+        (event,) = product.channel.parse_event(webhook_ctx, post(document))
+        assert isinstance(event, InboundMessage)
+        assert (event.content.body if isinstance(event.content, Text) else event.content.fields["text"]) == words  # type: ignore[attr-defined]
