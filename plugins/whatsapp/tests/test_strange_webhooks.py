@@ -218,6 +218,9 @@ def test_a_message_from_nobody_is_kept(parse: Parse) -> None:
     assert isinstance(known, InboundMessage)
     assert known.sender == (Address("wa_user_id", "US.1"),)
     assert known.sender_name == "Ada"
+    (numbered,) = parse(messages(piece, contacts=[{"wa_id": "16505550143"}]))
+    assert isinstance(numbered, InboundMessage)
+    assert numbered.sender == (Address("e164", "+16505550143"),)
 
 
 def test_of_two_contacts_each_message_has_its_own(parse: Parse) -> None:
