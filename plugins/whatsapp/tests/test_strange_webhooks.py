@@ -152,8 +152,66 @@ def test_unknown_fields_are_kept(field: str, parse: Parse) -> None:
     assert event.account_ref == NUMBER
 
 
+CALL = {
+    "id": "wacid.1",
+    "from": "16505550143",
+    "to": "15550001122",
+    "event": "connect",
+    "direction": "USER_INITIATED",
+    "timestamp": "1794302100",
+    "session": {"sdp_type": "offer", "sdp": "v=0"},
+}
+
+
+def calls(*pieces: Any, **value: Any) -> dict[str, Any]:
+    metadata = {"display_phone_number": "15550001122", "phone_number_id": NUMBER}
+    return envelope("calls", {"metadata": metadata, "calls": list(pieces), **value})
+
+
+def test_a_call_counts_as_a_persons_message(parse: Parse) -> None:
+    contacts = [{"wa_id": "16505550143", "user_id": "US.1", "profile": {"name": "Ada"}}]
+    (event,) = parse(calls(CALL, contacts=contacts))
+    assert event == InboundMessage(
+        event_id=f"call:{NUMBER}:wacid.1",
+        account_ref=NUMBER,
+        occurred_at=datetime.fromtimestamp(1794302100, UTC),
+        raw=CALL,
+        provider_id="wacid.1",
+        sender=(Address("e164", "+16505550143"), Address("wa_user_id", "US.1")),
+        recipient=Address("e164", "+15550001122"),
+        content=Unknown(provider_kind="call", fields={}),
+        sender_name="Ada",
+    )
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        {**CALL, "direction": "BUSINESS_INITIATED"},
+        {**CALL, "event": "terminate", "status": "COMPLETED", "duration": 7},
+        {**CALL, "direction": None},
+        {**CALL, "id": None},
+        {**CALL, "from": None},
+        "odd",
+    ],
+)
+def test_other_news_of_calls_are_kept(piece: Any, parse: Parse) -> None:
+    ringing = {"id": "wacid.2", "status": "RINGING", "type": "call"}
+    kept, call, status = parse(calls(piece, CALL, statuses=[ringing]))
+    assert isinstance(kept, UnknownEvent)
+    assert kept.raw == (piece if isinstance(piece, dict) else {"value": piece})
+    assert isinstance(call, InboundMessage)
+    assert isinstance(status, UnknownEvent)
+    assert (status.raw, status.account_ref) == (ringing, NUMBER)
+
+
 def test_an_empty_change_is_kept(parse: Parse) -> None:
-    for document in (messages(), envelope("messages", {}), envelope("user_preferences", {"user_preferences": []})):
+    for document in (
+        messages(),
+        envelope("messages", {}),
+        calls(),
+        envelope("user_preferences", {"user_preferences": []}),
+    ):
         (event,) = parse(document)
         assert isinstance(event, UnknownEvent)
 

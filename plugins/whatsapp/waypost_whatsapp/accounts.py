@@ -120,11 +120,3 @@ FIELD_READERS: Mapping[str, Callable[[Change], Iterator[ChannelEvent]]] = {
     "business_capability_update": _account,
     "security": _account,
 }
-
-
-def known_fields() -> tuple[str, ...]:
-    """The webhook fields an operator should subscribe to."""
-    return ("messages", *FIELD_READERS)
-
-
-__all__ = ["FIELD_READERS", "known_fields"]

@@ -15,6 +15,7 @@ from waypost_meta_graph import entries, piece_id, recognized, unknown
 from waypost_meta_graph.pieces import child, items, objects, text, whole
 
 from waypost_whatsapp.accounts import FIELD_READERS
+from waypost_whatsapp.calls import calls_field
 from waypost_whatsapp.change import Change
 from waypost_whatsapp.errors import ERRORS
 from waypost_whatsapp.inbound import ContactBook, message_events
@@ -108,4 +109,8 @@ def _problem(change: Change, piece: Any) -> ChannelEvent:
     )
 
 
-_READERS: dict[str, Callable[[Change], Iterator[ChannelEvent]]] = {"messages": _messages_field, **FIELD_READERS}
+_READERS: dict[str, Callable[[Change], Iterator[ChannelEvent]]] = {
+    "messages": _messages_field,
+    "calls": calls_field,
+    **FIELD_READERS,
+}

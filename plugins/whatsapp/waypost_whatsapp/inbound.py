@@ -52,11 +52,9 @@ class ContactBook:
         return {}
 
 
-def message_events(change: Change, piece: Any, contacts: ContactBook) -> Iterator[ChannelEvent]:
-    """What one element of `messages` says: usually an inbound message, and what comes with it."""
-    identity = text(piece, "id")
-    contact = contacts.sender(piece)
-    sender = person(
+def addresses_of(piece: Any, contact: Mapping[str, Any]) -> tuple[Address, ...]:
+    """Every address of the person that a piece is from, as the piece and their contact name them; the number first."""
+    return person(
         (piece, "from"),
         (contact, "wa_id"),
         (piece, "from_user_id"),
@@ -64,6 +62,13 @@ def message_events(change: Change, piece: Any, contacts: ContactBook) -> Iterato
         (piece, "from_parent_user_id"),
         (contact, "parent_user_id"),
     )
+
+
+def message_events(change: Change, piece: Any, contacts: ContactBook) -> Iterator[ChannelEvent]:
+    """What one element of `messages` says: usually an inbound message, and what comes with it."""
+    identity = text(piece, "id")
+    contact = contacts.sender(piece)
+    sender = addresses_of(piece, contact)
     if identity is None or not sender:
         yield change.unknown("a message without an id or a sender", piece)
         return
