@@ -155,6 +155,7 @@ def test_reading_takes_time_in_proportion_to_the_length(piece: str, spoiler: str
 
 def test_huge_numbers_do_not_break_a_document() -> None:
     assert pieces.load(b'{"a":1e999,"b":1}') == {"a": None, "b": 1}
+    assert pieces.load(b'{"a":NaN,"b":[Infinity,-Infinity,2.5]}') == {"a": None, "b": [None, None, 2.5]}
     assert pieces.load(b'{"id":123456789012345678}') == {"id": 123456789012345678}
 
 

@@ -287,6 +287,7 @@ def test_of_two_contacts_each_message_has_its_own(parse: Parse) -> None:
         {"wa_id": "16505550143", "user_id": "US.1", "profile": {"name": "Ada"}},
         {"wa_id": "16505550199", "user_id": "US.2", "profile": {"name": "Bo"}},
         {"user_id": "US.3", "profile": {"name": "Cy"}},
+        {"wa_id": "16505550143", "profile": {"name": "a later word of the same person"}},
     ]
     nameless = {key: value for key, value in TEXT.items() if key != "from"}
     pieces = [
