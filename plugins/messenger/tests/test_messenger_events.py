@@ -343,12 +343,18 @@ def test_policy_enforcement(parsed_body: ParsedBody, action: str, state: str) ->
     assert isinstance(update, AccountUpdate)
     assert (update.topic, update.state) == ("policy_enforcement", state)
     assert "somebody" not in update.detail
+    assert update.detail
+    assert (update.account_ref, update.occurred_at) == (PAGE, at(1794302100308))
+    assert update.raw["policy_enforcement"] == {"action": action, "reason": "somebody complained"}
 
 
 def test_app_roles(parsed_body: ParsedBody) -> None:
     (update,) = parsed_body(event(app_roles={"912004563310087": ["primary_receiver"]}))
     assert isinstance(update, AccountUpdate)
-    assert update.topic == "app_roles"
+    assert (update.topic, update.state) == ("app_roles", "info")
+    assert "roles" in update.detail
+    assert (update.account_ref, update.occurred_at) == (PAGE, at(1794302100308))
+    assert update.raw["app_roles"] == {"912004563310087": ["primary_receiver"]}
 
 
 def test_fallback_without_payload_keeps_its_link(parsed_body: ParsedBody) -> None:

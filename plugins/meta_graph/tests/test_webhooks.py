@@ -11,7 +11,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from waypost.plugin import Challenge, NoSettings, Rejected, UnknownEvent, Verified, WebhookContext, WebhookRequest
+from waypost.plugin import (
+    Challenge,
+    NoSettings,
+    Recognition,
+    Rejected,
+    UnknownEvent,
+    Verified,
+    WebhookContext,
+    WebhookRequest,
+)
 from waypost.plugin.signatures import hmac_sign
 from waypost_meta_graph import MetaAppSettings, entries, recognized, verify
 from waypost_meta_graph.settings import GraphAccountSettings
@@ -69,6 +78,13 @@ def test_without_a_secret_everything_is_rejected(secrets: list[str]) -> None:
 )
 def test_strange_signatures_are_rejected(signature: str | None) -> None:
     assert isinstance(verify(context(app_secrets=["s"]), posted(b"{}", signature)), Rejected)
+
+
+@pytest.mark.parametrize("prefix", ["", "sha1=", "SHA256=", "sha256:", " sha256="])
+def test_a_true_digest_under_another_name_is_rejected(prefix: str) -> None:
+    digest = hmac_sign("s", b"{}")
+    assert isinstance(verify(context(app_secrets=["s"]), posted(b"{}", f"sha256={digest}")), Verified)
+    assert isinstance(verify(context(app_secrets=["s"]), posted(b"{}", prefix + digest)), Rejected)
 
 
 @given(st.text(), st.binary())
@@ -144,6 +160,24 @@ def test_recognition() -> None:
     assert recognized(posted(b"\xff", None), "page", account) is None
     assert recognized(Meta().handshake("https://x.test"), "page", account) is not None
     assert recognized(WebhookRequest(method="GET", url="https://x.test"), "page", account) is None
+
+
+def test_a_stranger_cannot_have_a_long_delivery_mended() -> None:
+    """It is a candidate without an account: what it says is read once its signature is known to be good."""
+
+    def account(entry: dict[str, Any]) -> str | None:
+        return entry.get("id")
+
+    def found(entry: str, name: str = "page", length: int = 300_000) -> Recognition | None:
+        body = f'{{"object":"page","entry":[{{"id":"p1","x":{entry},"y":"{"y" * length}"}}]}}'
+        return recognized(posted(body.encode(), None), name, account)
+
+    deep = "[" * 2000 + "]" * 2000
+    assert found("1") == Recognition("p1")
+    assert found(deep) == Recognition(None)
+    assert found(deep, length=1000) == Recognition("p1")
+    assert found(deep, "instagram") is None
+    assert recognized(posted(b"[" * 300_000, None), "page", account) is None
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff", b"[]", b"7", b'{"object":"x"}', b'{"object":"page"}', b'{"object":[]}'])

@@ -11,57 +11,59 @@ from typing import Any
 
 import orjson
 
+from waypost_meta_graph.nesting import cut, surely_shallow
+
 Piece = Mapping[str, Any]
 
 #: Numbers above this are milliseconds: as seconds it lies beyond the year 5000.
 _FIRST_MILLISECONDS = 100_000_000_000
 #: How much deeper than the document itself its pieces may lie in what is made of them.
 _SPARE_LEVELS = 16
-#: A document with fewer objects and arrays cannot be nested too deeply.
-_CERTAINLY_FLAT = 200
 #: What neither UTF-8 nor PostgreSQL can hold.
 _UNSTORABLE = re.compile(r"[\ud800-\udfff\0]")
 
 
 def load(body: bytes) -> Any:
-    """Read a JSON document, mended where it could not be stored.
+    """Read a JSON document, mended where it could not be stored; None for what is not JSON.
 
-    Lone surrogates and NUL become U+FFFD, numbers beyond a float become null.
-    Returns None for what is not JSON, or is nested so deep that a JSON writer would refuse what holds it.
+    Lone surrogates and NUL become U+FFFD, numbers beyond a float become null; what is nested so deep that a JSON
+    writer would refuse it becomes a text that holds its JSON. All else is read as if they were not there.
     """
     try:
         value = orjson.loads(body)
-        if b"\\u0000" in body:
-            value = _mended(value)
-        elif body.count(b"{") + body.count(b"[") < _CERTAINLY_FLAT:
-            return value
     except orjson.JSONDecodeError:
-        value = _load_leniently(body)
-    except RecursionError:  # of `_mended`: the writer would take a few levels more
-        return None
-    try:
-        orjson.dumps(_nested(value))
-        return orjson.loads(orjson.dumps(value))
-    except TypeError:
-        return None
-
-
-def _nested(value: Any) -> Any:
-    for _ in range(_SPARE_LEVELS):
-        value = [value]
+        return _load_leniently(body)
+    if b"\\u0000" in body or not (surely_shallow(body) or _can_be_written(value)):
+        return _load_leniently(body)
     return value
 
 
-def _load_leniently(body: bytes) -> Any:
+def _can_be_written(value: Any) -> bool:
+    for _ in range(_SPARE_LEVELS):
+        value = [value]
     try:
-        text = body.decode("utf-8", "replace")
-        return _mended(json.loads(text, parse_int=_whole, parse_constant=lambda _: None))
-    except (ValueError, RecursionError):
+        orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return False
+    return True
+
+
+def _load_leniently(body: bytes) -> Any:
+    text = cut(body).decode("utf-8", "replace")
+    try:
+        value = json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=lambda _: None)
+    except ValueError:
         return None
+    return _mended(value)
 
 
 def _whole(digits: str) -> int | str:
     return int(digits) if len(digits) < 19 else digits
+
+
+def _finite(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None
 
 
 def _mended(value: Any) -> Any:
@@ -77,6 +79,15 @@ def _mended(value: Any) -> Any:
 def load_object(body: bytes) -> dict[str, Any] | None:
     """Read a JSON document whose root is an object; None for anything else."""
     value = load(body)
+    return value if isinstance(value, dict) else None
+
+
+def read_object(body: bytes) -> dict[str, Any] | None:
+    """Read a JSON document whose root is an object, at once or not at all: None for anything that needs mending."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
     return value if isinstance(value, dict) else None
 
 

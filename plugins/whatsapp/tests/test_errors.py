@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from error_sheets import sheet_rows
 from waypost.plugin import (
     AccountBlocked,
     ChannelError,
@@ -30,19 +31,41 @@ Parse = Callable[[Any], list[Any]]
 
 ROWS: list[tuple[type[ChannelError], tuple[int, ...]]] = [
     (AccountBlocked, (0, 190, 368, 131031, 131042)),
-    (Misconfigured, (3, 10, 200, 250, 299, 33, 130497, 131005, 131030, 131037, 131045)),
+    (Misconfigured, (3, 10, 200, 250, 299, 33, 131005, 131030, 131037, 131045)),
     (Misconfigured, (132001, 132007, 132015, 132016, 132068)),
     (Misconfigured, (133000, 133005, 133006, 133008, 133009, 133010, 133015, 134011, 134100, 134101, 134102)),
     (Transient, (1, 2, 131000, 131016, 131052, 131057, 133004)),
     (RateLimited, (4, 80007, 130429, 131048, 131056, 131064, 132069, 133016)),
-    (InvalidRecipient, (131021, 131026)),
-    (Permanent, (130403, 130472, 131049)),
+    (InvalidRecipient, (131026,)),
+    (Permanent, (130403, 130472, 130497, 131049)),
     (OptedOut, (131050,)),
     (OutsideWindow, (131047,)),
-    (Unsupported, (131051, 131055, 131062, 131063, 131201, 131299)),
-    (ContentRejected, (100, 131008, 131009, 131053, 132000, 132005, 132008, 132012, 132018, 135000, 137000, 2388023)),
+    (Unsupported, (131051, 131055, 131062, 131063, 131200, 131201, 131299)),
+    (ContentRejected, (100, 131008, 131009, 131021, 131053, 132000, 132005, 132008, 132012, 132018)),
+    (ContentRejected, (135000, 137000, 2388000, 2388023, 2388999)),
 ]
 CASES = [(code, error) for error, codes in ROWS for code in codes]
+
+#: What the fact sheet's classes are among ours.
+SHEET: dict[str, tuple[type[ChannelError], ...]] = {
+    "A": (AccountBlocked,),
+    "B": (AccountBlocked,),
+    "C": (Misconfigured,),
+    "L": (RateLimited,),
+    "T": (Transient,),
+    "W": (OutsideWindow,),
+    "O": (OptedOut,),
+    "R": (InvalidRecipient, Permanent),
+    "Q": (ContentRejected, Unsupported),
+}
+
+
+@pytest.mark.parametrize(("code", "word"), [(code, word) for code, _, word in sheet_rows("whatsapp")])
+def test_each_row_of_the_fact_sheet(code: int, word: str) -> None:
+    row = ERRORS.find(code)
+    assert row is not None
+    assert row.error in [error for letter in word.split("/") for error in SHEET[letter]]
+    assert row.error is dict(CASES)[code]
 
 
 @pytest.mark.parametrize(("code", "error"), CASES)
@@ -84,13 +107,27 @@ def test_how_often_a_transient_one_is_worth_it(code: int, tries: int | None) -> 
 
 
 @pytest.mark.parametrize(
-    ("code", "scope"), [(4, "account"), (80007, "account"), (130429, "sender"), (131056, "recipient")]
+    ("code", "scope", "seconds"),
+    [
+        (4, "account", None),
+        (80007, "account", None),
+        (130429, "sender", None),
+        (131048, "sender", 3600),
+        (131056, "recipient", 6),
+        (131064, "sender", None),
+        (132069, "account", None),
+        (133016, "sender", 3600),
+    ],
 )
-def test_who_is_limited(code: int, scope: str) -> None:
+def test_who_is_limited_and_for_how_long(code: int, scope: str, seconds: float | None) -> None:
     reply = HttpReply(400, {}, json.dumps({"error": {"code": code}}).encode())
     with pytest.raises(RateLimited) as caught:
         raise_graph_error(reply, reply.json(), ERRORS)
-    assert caught.value.scope == scope
+    assert (caught.value.scope, caught.value.retry_after) == (scope, seconds)
+    told = HttpReply(400, {"retry-after": "30"}, reply.body)
+    with pytest.raises(RateLimited) as caught:
+        raise_graph_error(told, told.json(), ERRORS)
+    assert caught.value.retry_after == 30
 
 
 @pytest.mark.parametrize(("status", "error"), [(400, Permanent), (401, AccountBlocked), (500, OutcomeUnknown)])

@@ -233,6 +233,7 @@ def documented() -> dict[str, Any]:
 
 
 def test_every_documented_exchange_has_a_case(documented: dict[str, Any]) -> None:
+    # Played in plugins/meta_graph/tests/test_cassettes.py, with the shared client.
     elsewhere = {"media_get_url", "media_upload", "webhook_verify_ok", "webhook_verify_wrong_token"}
     assert set(documented) == set(SENDS) | set(ERRORS) | elsewhere
 

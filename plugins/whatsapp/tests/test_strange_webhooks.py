@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +13,7 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from odd_json import ODDITIES
 from waypost.plugin import (
     AccountUpdate,
     Address,
@@ -113,6 +115,34 @@ def test_no_wrong_type_anywhere_raises_or_harms_a_neighbour(
         assert len(event.event_id) <= 255
 
 
+@pytest.mark.parametrize("oddity", ODDITIES)
+def test_what_json_readers_stumble_over_costs_its_neighbours_nothing(
+    oddity: bytes, parse: Parse, plugin: WhatsApp
+) -> None:
+    spoilt = {**TEXT, "id": "wamid.2", "here": "@@"}
+    receipt = {"id": "wamid.3", "status": "read", "timestamp": "1794302100"}
+    document = messages("@@", spoilt, TEXT, statuses=["@@", receipt], contacts=["@@"], errors=["@@"])
+    (other,) = messages({**TEXT, "id": "wamid.4"})["entry"]
+    document["entry"] += ["@@", {"id": "1", "time": "@@", "changes": ["@@"]}, other]
+    body = json.dumps(document).encode().replace(b'"@@"', oddity)
+    request = WebhookRequest(method="POST", url="https://gw.test/", body=body)
+    events = parse(request)
+    read = [event.event_id for event in events if not isinstance(event, UnknownEvent)]
+    numbered = f"message:{NUMBER}:wamid."
+    assert read == [f"{numbered}2", f"{numbered}1", f"status:{NUMBER}:wamid.3:read:", f"{numbered}4"]
+    # The five other places, each kept by itself.
+    assert len(events) == len(read) + 5
+    inbound = [event for event in events if isinstance(event, InboundMessage)]
+    assert [event.content for event in inbound] == [Text(body="hi")] * 3
+    assert set(inbound[0].raw) == set(spoilt)
+    for event in events:
+        storable(event)
+        assert event.raw
+    found = plugin.recognize(request)
+    assert found is not None
+    assert found.account_ref == NUMBER
+
+
 @pytest.mark.parametrize("field", ["calls", "flows", "history", "smb_message_echoes", "group_status_update", "", "new"])
 def test_unknown_fields_are_kept(field: str, parse: Parse) -> None:
     value = {"metadata": {"phone_number_id": NUMBER}, "statuses": [{"id": "x", "status": "RINGING"}]}
@@ -122,8 +152,66 @@ def test_unknown_fields_are_kept(field: str, parse: Parse) -> None:
     assert event.account_ref == NUMBER
 
 
+CALL = {
+    "id": "wacid.1",
+    "from": "16505550143",
+    "to": "15550001122",
+    "event": "connect",
+    "direction": "USER_INITIATED",
+    "timestamp": "1794302100",
+    "session": {"sdp_type": "offer", "sdp": "v=0"},
+}
+
+
+def calls(*pieces: Any, **value: Any) -> dict[str, Any]:
+    metadata = {"display_phone_number": "15550001122", "phone_number_id": NUMBER}
+    return envelope("calls", {"metadata": metadata, "calls": list(pieces), **value})
+
+
+def test_a_call_counts_as_a_persons_message(parse: Parse) -> None:
+    contacts = [{"wa_id": "16505550143", "user_id": "US.1", "profile": {"name": "Ada"}}]
+    (event,) = parse(calls(CALL, contacts=contacts))
+    assert event == InboundMessage(
+        event_id=f"call:{NUMBER}:wacid.1",
+        account_ref=NUMBER,
+        occurred_at=datetime.fromtimestamp(1794302100, UTC),
+        raw=CALL,
+        provider_id="wacid.1",
+        sender=(Address("e164", "+16505550143"), Address("wa_user_id", "US.1")),
+        recipient=Address("e164", "+15550001122"),
+        content=Unknown(provider_kind="call", fields={}),
+        sender_name="Ada",
+    )
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        {**CALL, "direction": "BUSINESS_INITIATED"},
+        {**CALL, "event": "terminate", "status": "COMPLETED", "duration": 7},
+        {**CALL, "direction": None},
+        {**CALL, "id": None},
+        {**CALL, "from": None},
+        "odd",
+    ],
+)
+def test_other_news_of_calls_are_kept(piece: Any, parse: Parse) -> None:
+    ringing = {"id": "wacid.2", "status": "RINGING", "type": "call"}
+    kept, call, status = parse(calls(piece, CALL, statuses=[ringing]))
+    assert isinstance(kept, UnknownEvent)
+    assert kept.raw == (piece if isinstance(piece, dict) else {"value": piece})
+    assert isinstance(call, InboundMessage)
+    assert isinstance(status, UnknownEvent)
+    assert (status.raw, status.account_ref) == (ringing, NUMBER)
+
+
 def test_an_empty_change_is_kept(parse: Parse) -> None:
-    for document in (messages(), envelope("messages", {}), envelope("user_preferences", {"user_preferences": []})):
+    for document in (
+        messages(),
+        envelope("messages", {}),
+        calls(),
+        envelope("user_preferences", {"user_preferences": []}),
+    ):
         (event,) = parse(document)
         assert isinstance(event, UnknownEvent)
 
@@ -188,6 +276,69 @@ def test_a_message_from_nobody_is_kept(parse: Parse) -> None:
     assert isinstance(known, InboundMessage)
     assert known.sender == (Address("wa_user_id", "US.1"),)
     assert known.sender_name == "Ada"
+    (numbered,) = parse(messages(piece, contacts=[{"wa_id": "16505550143"}]))
+    assert isinstance(numbered, InboundMessage)
+    assert numbered.sender == (Address("e164", "+16505550143"),)
+
+
+def test_of_two_contacts_each_message_has_its_own(parse: Parse) -> None:
+    contacts = [
+        {"profile": {"name": "Nobody"}},
+        {"wa_id": "16505550143", "user_id": "US.1", "profile": {"name": "Ada"}},
+        {"wa_id": "16505550199", "user_id": "US.2", "profile": {"name": "Bo"}},
+        {"user_id": "US.3", "profile": {"name": "Cy"}},
+        {"wa_id": "16505550143", "profile": {"name": "a later word of the same person"}},
+    ]
+    nameless = {key: value for key, value in TEXT.items() if key != "from"}
+    pieces = [
+        {**TEXT, "id": "1", "from": "16505550199"},
+        {**TEXT, "id": "2", "from": "16505550143"},
+        {**nameless, "id": "3", "from_user_id": "US.3"},
+        {**TEXT, "id": "4", "from": "US.2"},
+        {**TEXT, "id": "5", "from": "16505550777"},
+        {**TEXT, "id": "6", "from": "16505550777", "from_user_id": "US.1"},
+    ]
+    events = parse(messages(*pieces, contacts=contacts))
+    assert [event.sender_name for event in events if isinstance(event, InboundMessage)] == [
+        "Bo", "Ada", "Cy", "Bo", None, "Ada",
+    ]  # fmt: skip
+    assert isinstance(events[4], InboundMessage)
+    assert events[4].sender == (Address("e164", "+16505550777"),)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "contacts"),
+    [
+        ([{**TEXT, "from": "16505550777"}], [{"wa_id": "16505550143", "user_id": "US.1", "profile": {"name": "Ada"}}]),
+        ([{**TEXT, "from": None, "from_user_id": "US.7"}], [{"user_id": "US.1", "profile": {"name": "Ada"}}]),
+        ([{**TEXT, "from": None}, {**TEXT, "id": "2"}], [{"user_id": "US.1", "profile": {"name": "Ada"}}]),
+        ([{**TEXT, "from": None}], [{"user_id": "US.1", "profile": {"name": "Ada"}}, {"user_id": "US.2"}]),
+    ],
+)
+def test_nobody_is_given_the_contact_of_somebody_else(pieces: Any, contacts: Any, parse: Parse) -> None:
+    for event in parse(messages(*pieces, contacts=contacts)):
+        assert isinstance(event, UnknownEvent) or event.sender_name is None  # type: ignore[attr-defined]
+        assert Address("wa_user_id", "US.1") not in getattr(event, "sender", ())
+
+
+def test_a_person_has_every_address_that_the_message_or_the_contact_names(parse: Parse) -> None:
+    number, user_id, parent = "16505550143", "US.1", "US.ENT.1"
+    addresses = (Address("e164", f"+{number}"), Address("wa_user_id", user_id), Address("wa_user_id", parent))
+    told = {**TEXT, "from": number, "from_user_id": user_id, "from_parent_user_id": parent}
+    contact = {"wa_id": number, "user_id": user_id, "parent_user_id": parent}
+    for piece, contacts in ((told, []), (TEXT, [contact]), (told, [contact])):
+        (event,) = parse(messages(piece, contacts=contacts))
+        assert isinstance(event, InboundMessage)
+        assert event.sender == addresses
+
+
+def test_a_text_is_never_cut(parse: Parse) -> None:
+    for length in (4097, 500_000):
+        words = "x" * (length - 1) + "!"
+        (event,) = parse(messages({**TEXT, "text": {"body": words}}))
+        assert isinstance(event, InboundMessage)
+        whole = event.content.body if isinstance(event.content, Text) else event.content.fields["body"]  # type: ignore[attr-defined]
+        assert whole == words
 
 
 def test_a_user_id_in_the_place_of_a_number(parse: Parse) -> None:
@@ -226,6 +377,18 @@ def test_a_thousand_updates_in_one_post(parse: Parse) -> None:
     assert len({event.event_id for event in events}) == 1000
 
 
+def test_many_messages_of_many_people_are_read_in_proportion(parse: Parse) -> None:
+    numbers = [str(16505550000 + number) for number in range(4000)]
+    pieces = [{**TEXT, "id": f"wamid.{number}", "from": number} for number in numbers]
+    contacts = [{"wa_id": number, "profile": {"name": number}} for number in reversed(numbers)]
+    document = messages(*pieces, contacts=contacts)
+    began = time.process_time()
+    events = parse(document)
+    # A third of a second; searching 4000 contacts for each message takes ten times as long and more.
+    assert time.process_time() - began < 2
+    assert [event.sender_name for event in events if isinstance(event, InboundMessage)] == numbers
+
+
 @pytest.mark.parametrize(
     ("pricing", "billable"),
     [
@@ -252,6 +415,21 @@ def test_participants_of_a_group_have_receipts_of_their_own(parse: Parse) -> Non
     piece = {"id": "wamid.1", "status": "read", "recipient_type": "group", "recipient_id": "g"}
     one, two = parse(statuses(*({**piece, "recipient_participant_id": str(16505550143 + n)} for n in range(2))))
     assert one.event_id != two.event_id
+
+
+def test_participants_known_by_a_user_id_have_receipts_of_their_own(parse: Parse) -> None:
+    piece = {"id": "wamid.1", "status": "read", "recipient_type": "group", "recipient_id": "g"}
+    one, two = parse(statuses(*({**piece, "recipient_participant_user_id": f"US.{number}"} for number in range(2))))
+    assert isinstance(one, DeliveryUpdate)
+    assert isinstance(two, DeliveryUpdate)
+    assert (one.participant, two.participant) == ("US.0", "US.1")
+    assert one.event_id != two.event_id
+
+
+def test_a_recipient_known_by_a_user_id(parse: Parse) -> None:
+    (event,) = parse(statuses({"id": "wamid.1", "status": "read", "recipient_user_id": "US.1"}))
+    assert isinstance(event, DeliveryUpdate)
+    assert event.recipient == Address("wa_user_id", "US.1")
 
 
 @pytest.mark.parametrize("errors", [None, [], "x", [{}], [{"code": "x"}], [{"code": 987654}], [{"code": 0}]])
@@ -294,20 +472,44 @@ def test_template_updates(field: str, value: Any, expected: dict[str, str], pars
     [
         ("account_update", {"event": "DISABLED_UPDATE", "ban_info": {"waba_ban_state": "DISABLE"}}, "blocked"),
         ("account_update", {"event": "DISABLED_UPDATE", "ban_info": {"waba_ban_state": "REINSTATE"}}, "ok"),
+        ("account_update", {"event": "X", "ban_info": {"waba_ban_state": "SCHEDULE_FOR_DISABLE"}}, "warning"),
+        ("account_update", {"event": "DISABLED_UPDATE", "ban_info": {"waba_ban_state": "X"}}, "blocked"),
+        ("account_update", {"event": "DISABLED_UPDATE"}, "blocked"),
+        ("account_update", {"event": "ACCOUNT_DELETED"}, "blocked"),
         ("account_update", {"event": "ACCOUNT_RESTRICTION"}, "warning"),
+        ("account_update", {"event": "ACCOUNT_VIOLATION"}, "warning"),
+        ("account_update", {"event": "VERIFIED_ACCOUNT"}, "ok"),
         ("account_update", {"event": "PARTNER_ADDED"}, "info"),
         ("account_alerts", {"alert_type": "OBA_APPROVED"}, "warning"),
         ("account_review_update", {"decision": "APPROVED"}, "ok"),
+        ("account_review_update", {"decision": "REJECTED"}, "warning"),
+        ("account_review_update", {"decision": "DEFERRED"}, "info"),
+        ("phone_number_quality_update", {"event": "FLAGGED"}, "warning"),
+        ("phone_number_quality_update", {"event": "DOWNGRADE"}, "warning"),
         ("phone_number_quality_update", {"event": "UNFLAGGED"}, "ok"),
+        ("phone_number_quality_update", {"event": "UPGRADE"}, "ok"),
+        ("phone_number_quality_update", {"event": "ONBOARDING"}, "info"),
         ("phone_number_name_update", {"decision": "APPROVED"}, "info"),
         ("business_capability_update", {"max_phone_numbers_per_business": 2}, "info"),
-        ("security", {"event": "PIN_CHANGED"}, "info"),
+        ("security", {"event": "DISABLED_UPDATE"}, "info"),
     ],
 )
 def test_account_updates(field: str, value: Any, state: str, parse: Parse) -> None:
-    (event,) = parse(envelope(field, value))
+    (event,) = parse(envelope(field, value, time=1794302100))
     assert isinstance(event, AccountUpdate)
     assert (event.topic, event.state) == (field, state)
+    assert event.raw == {"field": field, "value": value}
+    assert event.occurred_at == datetime.fromtimestamp(1794302100, UTC)
+
+
+def test_news_without_a_time_of_their_own_have_their_entrys(parse: Parse) -> None:
+    moment = datetime.fromtimestamp(1794302100, UTC)
+    template = {"message_template_id": 1, "message_template_name": "promo", "event": "APPROVED"}
+    (named,) = parse(envelope("message_template_status_update", template, time=1794302100))
+    assert (named.occurred_at, named.raw["value"]) == (moment, template)
+    problem = {"metadata": {"phone_number_id": NUMBER}, "errors": [{"code": 130429}]}
+    (told,) = parse(envelope("messages", problem, time=1794302100))
+    assert (told.occurred_at, told.raw, told.account_ref) == (moment, {"code": 130429}, NUMBER)
 
 
 def test_the_same_news_on_another_day_is_another_event(parse: Parse) -> None:
@@ -336,6 +538,19 @@ def test_a_person_who_signs_up_by_user_id(parse: Parse) -> None:
     (event,) = parse(envelope("user_preferences", {"user_preferences": [piece]}))
     assert isinstance(event, ConsentChange)
     assert (event.address, event.state) == (Address("wa_user_id", "US.1"), "opted_in")
+    # When the person chose, not when Meta told it: a later choice must win, whichever comes first.
+    assert event.occurred_at == datetime.fromtimestamp(1794305100, UTC)
+    assert event.raw == piece
+
+
+def test_another_category_of_preference_is_a_scope_of_its_own(parse: Parse) -> None:
+    piece = {"wa_id": "16505550143", "value": "stop", "category": "utility_messages"}
+    document = envelope("user_preferences", {"user_preferences": [piece, {**piece, "category": None}]}, time=1794302100)
+    other, everything = parse(document)
+    assert isinstance(other, ConsentChange)
+    assert isinstance(everything, ConsentChange)
+    assert (other.scope, everything.scope) == ("utility_messages", "all")
+    assert other.occurred_at == datetime.fromtimestamp(1794302100, UTC)
 
 
 async def test_the_handshake(plugin: WhatsApp, webhook_ctx: WebhookContext) -> None:

@@ -72,7 +72,7 @@ def _preferences(change: Change) -> Iterator[ChannelEvent]:
         yield ConsentChange(
             event_id=piece_id("consent", piece, change.account_ref),
             account_ref=change.account_ref,
-            occurred_at=moment_at(piece),
+            occurred_at=moment_at(piece) or change.occurred_at,
             raw=piece,
             address=addresses[0],
             state=state,
@@ -120,11 +120,3 @@ FIELD_READERS: Mapping[str, Callable[[Change], Iterator[ChannelEvent]]] = {
     "business_capability_update": _account,
     "security": _account,
 }
-
-
-def known_fields() -> tuple[str, ...]:
-    """The webhook fields an operator should subscribe to."""
-    return ("messages", *FIELD_READERS)
-
-
-__all__ = ["FIELD_READERS", "known_fields"]

@@ -15,9 +15,10 @@ from waypost_meta_graph import entries, piece_id, recognized, unknown
 from waypost_meta_graph.pieces import child, items, objects, text, whole
 
 from waypost_whatsapp.accounts import FIELD_READERS
+from waypost_whatsapp.calls import calls_field
 from waypost_whatsapp.change import Change
 from waypost_whatsapp.errors import ERRORS
-from waypost_whatsapp.inbound import message_events
+from waypost_whatsapp.inbound import ContactBook, message_events
 from waypost_whatsapp.settings import WhatsAppSettings
 from waypost_whatsapp.statuses import status_events
 
@@ -81,8 +82,9 @@ def _change_events(change: Change) -> Iterator[ChannelEvent]:
 
 
 def _messages_field(change: Change) -> Iterator[ChannelEvent]:
+    contacts = ContactBook(change.value)
     for piece in items(change.value, "messages"):
-        yield from message_events(change, piece)
+        yield from message_events(change, piece, contacts)
     for piece in items(change.value, "statuses"):
         yield from status_events(change, piece)
     for piece in items(change.value, "errors"):
@@ -99,6 +101,7 @@ def _problem(change: Change, piece: Any) -> ChannelEvent:
     return AccountUpdate(
         event_id=piece_id("error", piece, change.account_ref, change.stamp),
         account_ref=change.account_ref,
+        occurred_at=change.occurred_at,
         raw=piece,
         topic="error",
         state="blocked" if blocked else "warning",
@@ -106,4 +109,8 @@ def _problem(change: Change, piece: Any) -> ChannelEvent:
     )
 
 
-_READERS: dict[str, Callable[[Change], Iterator[ChannelEvent]]] = {"messages": _messages_field, **FIELD_READERS}
+_READERS: dict[str, Callable[[Change], Iterator[ChannelEvent]]] = {
+    "messages": _messages_field,
+    "calls": calls_field,
+    **FIELD_READERS,
+}

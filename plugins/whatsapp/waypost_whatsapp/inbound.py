@@ -26,11 +26,35 @@ from waypost_whatsapp.addresses import business, person, wa_address
 from waypost_whatsapp.change import Change
 
 
-def message_events(change: Change, piece: Any) -> Iterator[ChannelEvent]:
-    """What one element of `messages` says: usually an inbound message, and what comes with it."""
-    identity = text(piece, "id")
-    contact = _contact(change, piece)
-    sender = person(
+class ContactBook:
+    """The contacts of one change, found without a search: a delivery may hold a thousand messages and as many."""
+
+    def __init__(self, value: Mapping[str, Any]) -> None:
+        self._by_number: dict[str, Mapping[str, Any]] = {}
+        self._by_user_id: dict[str, Mapping[str, Any]] = {}
+        contacts = list(objects(value, "contacts"))
+        for contact in contacts:
+            for key, found in (("wa_id", self._by_number), ("user_id", self._by_user_id)):
+                name = text(contact, key)
+                if name is not None:
+                    found.setdefault(name, contact)
+        alone = len(contacts) == 1 and len(items(value, "messages")) == 1
+        self._only: Mapping[str, Any] = contacts[0] if alone else {}
+
+    def sender(self, piece: Any) -> Mapping[str, Any]:
+        """The contact that a message is from: by number, by user id, or the only one there is."""
+        number, user_id = text(piece, "from"), text(piece, "from_user_id")
+        if number is None and user_id is None:
+            return self._only
+        for name, contacts in ((number, self._by_number), (user_id, self._by_user_id), (number, self._by_user_id)):
+            if name is not None and name in contacts:
+                return contacts[name]
+        return {}
+
+
+def addresses_of(piece: Any, contact: Mapping[str, Any]) -> tuple[Address, ...]:
+    """Every address of the person that a piece is from, as the piece and their contact name them; the number first."""
+    return person(
         (piece, "from"),
         (contact, "wa_id"),
         (piece, "from_user_id"),
@@ -38,6 +62,13 @@ def message_events(change: Change, piece: Any) -> Iterator[ChannelEvent]:
         (piece, "from_parent_user_id"),
         (contact, "parent_user_id"),
     )
+
+
+def message_events(change: Change, piece: Any, contacts: ContactBook) -> Iterator[ChannelEvent]:
+    """What one element of `messages` says: usually an inbound message, and what comes with it."""
+    identity = text(piece, "id")
+    contact = contacts.sender(piece)
+    sender = addresses_of(piece, contact)
     if identity is None or not sender:
         yield change.unknown("a message without an id or a sender", piece)
         return
@@ -49,19 +80,6 @@ def message_events(change: Change, piece: Any) -> Iterator[ChannelEvent]:
     else:
         yield _message(change, piece, identity, sender, contact)
         yield from _extras(change, piece, identity, sender)
-
-
-def _contact(change: Change, piece: Any) -> Mapping[str, Any]:
-    """The contact that a message is from: by number, by user id, or the only one there is."""
-    contacts = list(objects(change.value, "contacts"))
-    for key, name in (("wa_id", "from"), ("user_id", "from_user_id"), ("user_id", "from")):
-        wanted = text(piece, name)
-        for contact in contacts:
-            if wanted is not None and text(contact, key) == wanted:
-                return contact
-    alone = len(contacts) == 1 and len(items(change.value, "messages")) == 1
-    nameless = text(piece, "from") is None and text(piece, "from_user_id") is None
-    return contacts[0] if alone and nameless else {}
 
 
 def _message(

@@ -7,11 +7,23 @@ import json
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from meta_products import Delivery, Exchange, Post, Product
-from waypost.plugin import Challenge, Recognition, Rejected, UnknownEvent, Verified, WebhookContext, WebhookRequest
+from odd_json import ODDITIES
+from waypost.plugin import (
+    Challenge,
+    InboundMessage,
+    Recognition,
+    Rejected,
+    Text,
+    UnknownEvent,
+    Verified,
+    WebhookContext,
+    WebhookRequest,
+)
 from waypost_meta_graph import MetaAppSettings
 
 
@@ -124,3 +136,50 @@ def test_deep_nesting_does_not_raise(product: Product, webhook_ctx: WebhookConte
     opening = b'{"object":"%s","entry":' % product.channel.surface.webhook_object.encode()
     deep = opening + b"[" * 100_000 + b"]" * 100_000 + b"}"
     assert isinstance(product.channel.parse_event(webhook_ctx, post(deep))[0], UnknownEvent)
+
+
+@pytest.mark.parametrize("oddity", ODDITIES)
+def test_what_json_readers_stumble_over_costs_its_neighbours_nothing(
+    product: Product, webhook_ctx: WebhookContext, post: Post, oddity: bytes
+) -> None:
+    own = product.account_ref
+
+    def said(mid: str, **more: Any) -> dict[str, Any]:
+        message = {"mid": mid, "text": "hi", **more}
+        ends = {"sender": {"id": product.person}, "recipient": {"id": own}}
+        return {**ends, "timestamp": 1794302100349, "message": message}
+
+    events = ["@@", said("m_1", here="@@"), {**said("m_2"), "timestamp": "@@"}, said("m_3")]
+    entries = [
+        {"id": own, "messaging": events},
+        "@@",
+        {"id": own, "messaging": "@@"},
+        {"id": own, "changes": ["@@", {"field": "feed", "value": "@@"}]},
+        {"id": own, "messaging": [said("m_4")]},
+    ]
+    document = {"object": product.channel.surface.webhook_object, "entry": entries}
+    request = post(json.dumps(document).encode().replace(b'"@@"', oddity))
+    found = product.channel.parse_event(webhook_ctx, request)
+    read = [event for event in found if isinstance(event, InboundMessage)]
+    assert [event.event_id for event in read] == [f"message:m_{number}" for number in (1, 2, 3, 4)]
+    assert all(event.content == Text(body="hi") for event in read)
+    assert read[1].occurred_at is None
+    # The four other places (an array in the place of `messaging` counts as many events).
+    kept = [event for event in found if isinstance(event, UnknownEvent)]
+    assert len(kept) >= 4
+    assert len(kept) + len(read) == len(found)
+    for event in found:
+        assert event.raw
+        orjson.dumps(event.raw)
+    assert product.channel.recognize(request) == Recognition(own)
+
+
+def test_a_text_is_never_cut(product: Product, webhook_ctx: WebhookContext, post: Post) -> None:
+    for length in (2001, 500_000):
+        words = "x" * (length - 1) + "!"
+        message = {"sender": {"id": product.person}, "message": {"mid": "m_1", "text": words}}
+        entry = {"id": product.account_ref, "messaging": [message]}
+        document = {"object": product.channel.surface.webhook_object, "entry": [entry]}
+        (event,) = product.channel.parse_event(webhook_ctx, post(document))
+        assert isinstance(event, InboundMessage)
+        assert (event.content.body if isinstance(event.content, Text) else event.content.fields["text"]) == words  # type: ignore[attr-defined]
