@@ -4,10 +4,10 @@
 
     from waypost.plugin import ChannelInfo, Context, OutboundMessage, Quote, QuoteLine, SendResult, hookimpl
 
-Submodules: `content` (what a message holds), `errors` (what to raise), `events` (what to parse into), `http` (the
-door to a provider), `segments` (SMS), `settings` (two scopes of them), `signatures` (checks), `simulator` and
-`web_simulator` (the frames of a provider's simulator), `spec` (the hooks), `types` (messages, quotes, contexts,
-verdicts).
+Submodules: `content` (what a message holds), `errors` (what to raise), `events` (what to parse into), `http`
+(the door to a provider), `received` (JSON that strangers sent), `segments` (SMS), `settings` (two scopes of
+them), `signatures` (checks), `simulator` and `web_simulator` (the frames of a provider's simulator), `spec`
+(the hooks), `types` (messages, quotes, contexts, verdicts).
 """
 
 from waypost.plugin.content import (

@@ -7,9 +7,11 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from odd_json import ODDITIES
 from waypost.plugin import (
     AccountUpdate,
     Address,
@@ -240,8 +242,24 @@ def test_a_strange_piece_is_kept_and_harms_no_neighbour(strange, delivery) -> No
     assert isinstance(first, DeliveryUpdate)
     assert isinstance(last, DeliveryUpdate)
     assert isinstance(middle, UnknownEvent)
-    assert middle.raw == (strange if isinstance(strange, dict) else {"value": strange})
+    kept = json.loads(json.dumps(strange).replace("\\u0000", "\ufffd"))  # no database holds a NUL
+    assert middle.raw == (kept if isinstance(kept, dict) else {"value": kept})
     assert middle.event_id == email.parse_event(batch(strange))[0].event_id
+
+
+@pytest.mark.parametrize("oddity", ODDITIES)
+@pytest.mark.parametrize("key", ["anything", "email", "sg_event_id", "timestamp", "sg_message_id"])
+def test_whatever_a_value_is_its_neighbours_are_applied(key: str, oddity: bytes, delivery) -> None:
+    (good,) = json.loads(delivery("event_delivered.json").body)
+    odd = json.dumps({**good, key: "ODDITY"}).encode().replace(b'"ODDITY"', oddity)
+    body = b"[" + b",".join([json.dumps(good).encode(), odd, json.dumps({**good, "sg_event_id": "z"}).encode()]) + b"]"
+    first, strange, last = email.parse_event(dataclasses.replace(batch(), body=body))
+    assert (first.event_id, last.event_id) == (good["sg_event_id"], "z")
+    assert isinstance(first, DeliveryUpdate)
+    assert isinstance(last, DeliveryUpdate)
+    assert first.provider_id == last.provider_id == good["sg_message_id"].partition(".")[0]
+    assert "\\u0000" not in json.dumps(dict(strange.raw), allow_nan=False)
+    orjson.dumps(dict(strange.raw))
 
 
 @pytest.mark.parametrize(
@@ -274,7 +292,7 @@ def test_an_event_without_a_usable_id_gets_one_from_its_own_words(sg_event_id) -
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"not json", b"7", b'"x"', b"null", b"\xff\xfe", b"[" * 100_000, b'[{"a":' + b"[" * 400 + b"]" * 400 + b"}]"],
+    [b"", b"not json", b"7", b'"x"', b"null", b"\xff\xfe", b"[" * 100_000],
 )
 def test_a_body_that_is_no_batch_is_kept(body: bytes) -> None:
     (event,) = email.parse_event(dataclasses.replace(batch(), body=body))

@@ -22,6 +22,7 @@ from waypost.plugin import (
     UnknownEvent,
     WebhookRequest,
 )
+from waypost.plugin.received import read_json
 from waypost.plugin.signatures import sha256_hex
 
 from waypost_email_sendgrid.address import CONTROL, KIND, fingerprint, parse_address
@@ -36,17 +37,11 @@ Event = Mapping[str, Any]
 
 def parse_batch(request: WebhookRequest) -> Sequence[ChannelEvent]:
     """Every event of a delivery, in its order; a delivery that is no JSON batch is one `UnknownEvent`."""
-    try:
-        batch = orjson.loads(request.body)
-    except orjson.JSONDecodeError:
-        return [_unreadable(request, "the body is not JSON")]
+    batch = read_json(request.body)
     pieces = [batch] if isinstance(batch, dict) else batch
     if not isinstance(pieces, list):
-        return [_unreadable(request, "the body is not a list of events")]
-    try:
-        return [_one(piece) for piece in pieces]
-    except orjson.JSONEncodeError:
-        return [_unreadable(request, "the events are nested too deep")]
+        return [_unreadable(request, "the body is not a JSON list of events")]
+    return [_one(piece) for piece in pieces]
 
 
 def _unreadable(request: WebhookRequest, reason: str) -> UnknownEvent:
@@ -58,18 +53,18 @@ def _unreadable(request: WebhookRequest, reason: str) -> UnknownEvent:
 
 
 def _one(piece: object) -> ChannelEvent:
-    # Written again even where an id makes it needless: what cannot be written cannot be stored either.
-    written = orjson.dumps(piece, option=orjson.OPT_SORT_KEYS)
     if not isinstance(piece, dict):
-        return UnknownEvent(
-            event_id=f"piece:{sha256_hex(written)[:40]}", raw={"value": piece}, reason="an event is not an object"
-        )
-    event_id = _text(piece, "sg_event_id") or f"piece:{sha256_hex(written)[:40]}"
+        return UnknownEvent(event_id=_own_id(piece), raw={"value": piece}, reason="an event is not an object")
+    event_id = _text(piece, "sg_event_id") or _own_id(piece)
     kind = piece.get("event")
     read = _READERS.get(kind) if isinstance(kind, str) else None
     if read is None:
         return _unknown(event_id, piece, "the type of the event is not known")
     return read(event_id, piece)
+
+
+def _own_id(piece: object) -> str:
+    return f"piece:{sha256_hex(orjson.dumps(piece, option=orjson.OPT_SORT_KEYS))[:40]}"
 
 
 def _unknown(event_id: str, event: Event, reason: str) -> UnknownEvent:
@@ -238,14 +233,19 @@ def message_id(event: Event) -> str | None:
 def bare_id(value: str) -> str | None:
     """A message id without SendGrid's internal suffix; None where nothing usable is left."""
     first = value.strip().partition(".")[0]
-    return first if 0 < len(first) <= MAX_ID and not CONTROL.search(first) else None
+    return first if 0 < len(first) <= MAX_ID and not _is_damaged(first) else None
 
 
 def _text(event: Event, name: str) -> str | None:
     value = event.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= 2 * MAX_ID or CONTROL.search(value):
+    if not isinstance(value, str) or not 0 < len(value) <= 2 * MAX_ID or _is_damaged(value):
         return None
     return value
+
+
+def _is_damaged(value: str) -> bool:
+    """Whether it holds what no id does, or what stands where something could not be read."""
+    return bool(CONTROL.search(value)) or "\N{REPLACEMENT CHARACTER}" in value
 
 
 def _is_plain(value: object) -> bool:

@@ -2,83 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-
-from waypost_meta_graph.nesting import cut, surely_shallow
+from waypost.plugin.received import read_json
 
 Piece = Mapping[str, Any]
 
 #: Numbers above this are milliseconds: as seconds it lies beyond the year 5000.
 _FIRST_MILLISECONDS = 100_000_000_000
-#: How much deeper than the document itself its pieces may lie in what is made of them.
-_SPARE_LEVELS = 16
-#: What neither UTF-8 nor PostgreSQL can hold.
-_UNSTORABLE = re.compile(r"[\ud800-\udfff\0]")
-
-
-def load(body: bytes) -> Any:
-    """Read a JSON document, mended where it could not be stored; None for what is not JSON.
-
-    Lone surrogates and NUL become U+FFFD, numbers beyond a float become null; what is nested so deep that a JSON
-    writer would refuse it becomes a text that holds its JSON. All else is read as if they were not there.
-    """
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return _load_leniently(body)
-    if b"\\u0000" in body or not (surely_shallow(body) or _can_be_written(value)):
-        return _load_leniently(body)
-    return value
-
-
-def _can_be_written(value: Any) -> bool:
-    for _ in range(_SPARE_LEVELS):
-        value = [value]
-    try:
-        orjson.dumps(value)
-    except orjson.JSONEncodeError:
-        return False
-    return True
-
-
-def _load_leniently(body: bytes) -> Any:
-    text = cut(body).decode("utf-8", "replace")
-    try:
-        value = json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=lambda _: None)
-    except ValueError:
-        return None
-    return _mended(value)
-
-
-def _whole(digits: str) -> int | str:
-    return int(digits) if len(digits) < 19 else digits
-
-
-def _finite(digits: str) -> float | None:
-    number = float(digits)
-    return number if math.isfinite(number) else None
-
-
-def _mended(value: Any) -> Any:
-    if isinstance(value, str):
-        return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
-    if isinstance(value, dict):
-        return {_mended(key): _mended(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_mended(item) for item in value]
-    return value
 
 
 def load_object(body: bytes) -> dict[str, Any] | None:
     """Read a JSON document whose root is an object; None for anything else."""
-    value = load(body)
+    value = read_json(body)
     return value if isinstance(value, dict) else None
 
 

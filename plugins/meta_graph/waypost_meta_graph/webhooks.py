@@ -17,10 +17,11 @@ from waypost.plugin import (
     WebhookRequest,
     WebhookVerdict,
 )
+from waypost.plugin.received import read_json
 from waypost.plugin.signatures import hmac_matches, same
 
 from waypost_meta_graph.identity import piece_id
-from waypost_meta_graph.pieces import items, load, load_object, read_object
+from waypost_meta_graph.pieces import items, load_object, read_object
 from waypost_meta_graph.settings import MetaAppSettings
 
 SIGNATURE_HEADER = "x-hub-signature-256"
@@ -95,7 +96,7 @@ def recognized(
 
 def entries(request: WebhookRequest, object_name: str) -> Iterator[dict[str, Any] | UnknownEvent]:
     """Walk the entries of a delivery; what is no entry of this object comes out as an `UnknownEvent`."""
-    body = load(request.body)
+    body = read_json(request.body)
     if not isinstance(body, dict):
         yield unknown("not a JSON object", body if body is not None else request.body.decode("latin-1"))
         return

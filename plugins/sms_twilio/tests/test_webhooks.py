@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from odd_json import ODDITIES
 from waypost.plugin import (
     Address,
     ConsentChange,
@@ -297,6 +299,21 @@ def test_a_strange_event_leaves_its_neighbours_alone(deliveries: Any) -> None:
     assert len({event.event_id for event in parsed}) == 5
 
 
+@pytest.mark.parametrize("oddity", ODDITIES)
+@pytest.mark.parametrize("key", ["anything", "errorCode", "to", "timestamp"])
+def test_whatever_a_value_is_its_neighbours_are_applied(key: str, oddity: bytes, deliveries: Any) -> None:
+    good = json.loads(deliveries["json_event_streams_delivered"].request.body)[0]
+    odd = json.dumps({**good, "data": {**good["data"], key: "ODDITY"}}).encode().replace(b'"ODDITY"', oddity)
+    plain = json.dumps(good).encode()
+    body = b"[" + b",".join([plain, odd, plain]) + b"]"
+    parsed = sms.parse_event(WebhookRequest(method="POST", url="https://gw.example.test/h", body=body))
+    (first, strange, last) = parsed
+    assert isinstance(first, DeliveryUpdate)
+    assert first == last
+    assert "\\u0000" not in json.dumps(dict(strange.raw), allow_nan=False)
+    orjson.dumps(dict(strange.raw))
+
+
 # ---- inbound messages
 
 
@@ -492,7 +509,7 @@ UNKNOWN: list[tuple[bytes, str]] = [
     (b"MessageSid=SM1&SmsStatus=received&Body=x", "an inbound message without sender"),
     (b"MessageSid=SM1&MessageStatus=sent&To=whatsapp%3A%2B14155550142", "a delivery for another channel"),
     (b"[", "not JSON"),
-    (b"[" * 500 + b"]" * 500, "not storable as JSON"),
+    (b"[" * 500 + b"]" * 500, "unknown kind of event"),
     (b"[" + b",".join([b"1"] * 1001) + b"]", "too many events"),
     (b"&".join([b"a=1"] * 2000), "not a form"),
     (b'{"type": "com.twilio.messaging.inbound-message.received"}', "unknown kind of event"),

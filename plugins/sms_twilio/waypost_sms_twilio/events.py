@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 from waypost.plugin import ChannelEvent, DeliveryUpdate, UnknownEvent, WebhookRequest
+from waypost.plugin.received import read_json
 from waypost.plugin.signatures import sha256_hex
 from waypost.plugin.types import ReceiptStatus
 
@@ -110,14 +111,9 @@ def _receipt(
 
 
 def _streamed(request: WebhookRequest, *, whatsapp: bool) -> Sequence[ChannelEvent]:
-    try:
-        value = orjson.loads(request.body)
-    except orjson.JSONDecodeError:
+    value = read_json(request.body)
+    if value is None:
         return [_unknown(request.body, {}, "not JSON")]
-    try:
-        _canonical(value)
-    except ValueError:
-        return [_unknown(request.body, {}, "not storable as JSON")]
     events = value if isinstance(value, list) else [value]
     if len(events) > _MOST_STREAMED:
         return [_unknown(request.body, {}, "too many events")]
@@ -185,8 +181,5 @@ def _unknown(body: bytes, raw: Mapping[str, Any], reason: str) -> UnknownEvent:
 
 
 def _canonical(value: Any) -> bytes:
-    """The one JSON form of a value. Raises `ValueError` where it nests too deeply to be stored."""
-    try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    except orjson.JSONEncodeError as error:
-        raise ValueError(str(error)) from error
+    """The one JSON form of a value."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)

@@ -19,8 +19,9 @@ from waypost.plugin import (
     Text,
     Unknown,
 )
+from waypost.plugin.received import read_json
 from waypost_meta_graph import event_id
-from waypost_meta_graph.pieces import child, decimal, flag, items, load, moment_at, objects, text
+from waypost_meta_graph.pieces import child, decimal, flag, items, moment_at, objects, text
 
 from waypost_whatsapp.addresses import business, person, wa_address
 from waypost_whatsapp.change import Change
@@ -267,7 +268,7 @@ def _interactive(kind: str, piece: Mapping[str, Any]) -> Content | None:
 
 def _answers(flow: Mapping[str, Any]) -> Any:
     """A flow's answers come as a string of JSON."""
-    return load((text(flow, "response_json") or "null").encode())
+    return read_json((text(flow, "response_json") or "null").encode())
 
 
 _BUILDERS: Mapping[str, Callable[[str, Mapping[str, Any]], Content | None]] = {
