@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from datetime import datetime
 from functools import cache
+from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -14,19 +15,28 @@ from waypost.plugin.content import Content
 from waypost.plugin.events import ChannelEvent, DeliveryUpdate
 from waypost.plugin.types import Address
 
+#: How long an id may be as UTF-8: an entry of PostgreSQL's index takes some 2,700 bytes.
+LONGEST_ID = 1000
+#: What indexes hold of an event.
+_IDS = frozenset({"event_id", "account_ref", "provider_id", "correlation", "reply_to", "participant"})
 #: How deeply a strange value is kept, and which integers JSON's readers agree on.
 _DEEPEST = 32
 _WHOLE = 2**63
 
 
 def storable(event: ChannelEvent) -> ChannelEvent:
-    """The event without what no database can hold in a text, NUL and lone surrogates, wherever a stranger put it."""
+    """The event without what no database can hold, wherever a stranger put it.
+
+    That is NUL and lone surrogates in a text, and an id or address longer than an index takes: it ends in a digest.
+    """
     changed: dict[str, Any] = {}
     for name in _names(type(event)):  # type: ignore[arg-type]  # mypy takes the class for one of its instances
         value = getattr(event, name)
-        if value is None or (type(value) is str and value.isascii() and "\0" not in value):
+        if value is None or (type(value) is str and value.isascii() and len(value) <= LONGEST_ID and "\0" not in value):
             continue  # nearly all of them
         kept = _kept(value)
+        if name in _IDS and isinstance(kept, str):
+            kept = _shortened(kept)
         if kept is not value and kept != value:
             changed[name] = kept
     return replace(event, **changed) if changed else event
@@ -36,11 +46,20 @@ def _kept(value: Any) -> Any:
     if isinstance(value, str):
         return value if value.isascii() and "\0" not in value else _stored(value)
     if isinstance(value, Address):
-        kept = _kept(value.value)
+        kept = _shortened(_kept(value.value))
         return value if kept is value.value else Address(value.kind, kept)
     if isinstance(value, tuple) and value and isinstance(value[0], Address):
         return tuple(_kept(address) for address in value)
     return value
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= LONGEST_ID // 4:
+        return text
+    written = text.encode()
+    if len(written) <= LONGEST_ID:
+        return text
+    return f"{written[: LONGEST_ID // 2].decode(errors='ignore')}…{sha256(written).hexdigest()}"
 
 
 @cache

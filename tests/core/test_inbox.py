@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from hashlib import sha256
 
 import aiohttp
 import pytest
@@ -13,8 +14,11 @@ from waypost.clock import MINUTE
 from waypost.inbox import service
 from waypost.inbox.service import LARGE, MOST_TRIES
 from waypost.plugin import (
+    Address,
     ChannelEvent,
+    ConsentChange,
     DeliveryUpdate,
+    UnknownEvent,
     WebhookRequest,
     hookimpl,
 )
@@ -187,3 +191,25 @@ async def test_a_node_without_the_plugin_leaves_the_delivery_to_others(open_worl
     await world.database.write(lambda conn: deliveries.add_many(conn, [delivery]))
     await world.node.inbox.tend_once()
     assert [state for state, _ in await states(world.database)] == ["stored"]
+
+
+@pytest.mark.parametrize("letter", ["x", "ß", "😀"])
+async def test_an_id_longer_than_an_index_takes_is_told_from_others(world: World, letter: str) -> None:
+    """Whatever an id or an address holds; what PostgreSQL compresses well it takes, hence the noise."""
+    partner = await owned(world)
+    noise = "".join(sha256(f"{letter}{number}".encode()).hexdigest() for number in range(140))
+    one, other = noise + letter, noise + letter * 2
+    people = [(Address("e164", "+49" + value),) for value in (one, other)]
+    await world.tell(
+        partner,
+        *(wrote(value, sender=sender) for value, sender in zip((one, other, one), [*people, people[0]], strict=True)),
+        UnknownEvent(event_id=one, reason="?"),
+        DeliveryUpdate(event_id=one, status="delivered", provider_id=other),
+        ConsentChange(event_id=other, address=people[1][0], state="opted_out"),
+    )
+    rows = await inbox_of(world, partner)
+    assert len({row.provider_id for row in rows}) == 2
+    assert all(row.provider_id.startswith(noise[:400]) and len(row.provider_id.encode()) <= 1000 for row in rows)
+    assert len({row.sender for row in rows}) == 2
+    assert [state for state, _ in await states(world.database)] == ["applied"]
+    assert await world.parked() == 1

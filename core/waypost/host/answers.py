@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, get_args
 
+from waypost.event_codec import LONGEST_ID
 from waypost.plugin.events import ChannelEvent, DeliveryUpdate, Engagement
 from waypost.plugin.types import LookupResult, Quote, QuoteLine, ReceiptStatus, SendResult
 
 #: More units than any message has, and few enough that their price fits.
 MOST_UNITS = 1_000_000
-#: How long a provider's id may be, in bytes: PostgreSQL indexes not much more.
-LONGEST_ID = 1000
 _CHARGED_ON = frozenset({"sent", "delivered"})
 _RECEIPTS = get_args(ReceiptStatus)
 _SENT_AS = frozenset({"accepted", "sent"})
