@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
 from waypost.plugin import (
     Address,
     AddressChange,
@@ -23,6 +22,7 @@ from waypost.plugin import (
     UnknownEvent,
     WebhookRequest,
 )
+from waypost.plugin.received import read_json
 from waypost.plugin.signatures import sha256_hex
 
 from waypost_telegram.inbound import SERVICE_MARKS, content_of
@@ -48,10 +48,7 @@ class _Update:
 
 def parse(request: WebhookRequest, bot_id: str) -> Sequence[ChannelEvent]:
     """Read one delivery; what is not known becomes `UnknownEvent`."""
-    try:
-        body = orjson.loads(request.body)
-    except orjson.JSONDecodeError:
-        body = None
+    body = read_json(request.body)
     if not isinstance(body, dict):
         raw = {"body": request.body.decode("utf-8", "replace")}
         return [UnknownEvent(event_id=f"raw.{sha256_hex(request.body)[:32]}", reason="not a JSON object", raw=raw)]
