@@ -1,0 +1,53 @@
+"""A master key that is lost: nothing opens any more, which is said, and secrets given anew are all that is needed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from fake_channel import FakeChannel
+from waypost.operations import OperationError, Operator, call
+from waypost.plugin import SecretStr, Settings
+from waypost.vault import Vault, new_key
+
+OLD, NEW = "0ld-canary", "n3w-canary"
+
+
+class TwoSecrets(Settings):
+    """Settings with a secret that is needed and one that is not."""
+
+    token: SecretStr
+    other: SecretStr | None = None
+    name: str = ""
+
+
+@pytest.fixture
+async def bereft(operator: Operator) -> Operator:
+    """An operator whose vault has another key than the one that sealed the gateway and the provider app `one`."""
+    info = {"account_settings": TwoSecrets, "provider_app_settings": TwoSecrets}
+    operator.records["two"] = FakeChannel("two", info=info).record  # type: ignore[index]
+    settings = {"token": OLD, "other": OLD, "name": "kept"}
+    await call(operator, "provider-apps.create", {"name": "one", "plugin": "two", "settings": settings})
+    arguments = {"name": "one", "plugin": "two", "settings": settings, "provider_app": "one"}
+    await call(operator, "gateways.create", arguments)
+    return replace(operator, vault=Vault([new_key()]))
+
+
+async def update(operator: Operator, noun: str, settings: dict[str, Any]) -> dict[str, Any]:
+    named = {"gateways": "gateway", "provider-apps": "provider_app"}[noun]
+    changed: dict[str, Any] = await call(operator, f"{noun}.update", {named: "one", "settings": settings})
+    return changed
+
+
+@pytest.mark.parametrize("noun", ["gateways", "provider-apps"])
+async def test_secrets_given_anew_need_nothing_of_the_old(bereft: Operator, noun: str) -> None:
+    with pytest.raises(OperationError, match=r"give also other anew") as caught:
+        await update(bereft, noun, {"token": NEW})
+    assert "token" not in str(caught.value)
+    with pytest.raises(OperationError, match=r"give also other, token anew"):
+        await update(bereft, noun, {"name": "changed"})
+    changed = await update(bereft, noun, {"token": NEW, "other": None})
+    assert changed["settings"] == {"token": "••••••", "name": "kept"}
+    again = await update(bereft, noun, {"name": "changed"})
+    assert again["settings"] == {"token": "••••••", "name": "changed"}
