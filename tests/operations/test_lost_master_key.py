@@ -51,3 +51,20 @@ async def test_secrets_given_anew_need_nothing_of_the_old(bereft: Operator, noun
     assert changed["settings"] == {"token": "••••••", "name": "kept"}
     again = await update(bereft, noun, {"name": "changed"})
     assert again["settings"] == {"token": "••••••", "name": "changed"}
+
+
+async def test_the_doctor_finds_what_does_not_open(bereft: Operator, operator: Operator) -> None:
+    async def found(who: Operator) -> list[tuple[str, str]]:
+        findings = (await call(who, "doctor", {}))["findings"]
+        assert not any(item["message"].endswith("..") for item in findings)
+        return [(item["level"], item["code"]) for item in findings if item["code"] in ("gateway", "provider_app")]
+
+    assert await found(operator) == []
+    assert await found(bereft) == [("error", "gateway"), ("error", "provider_app")]
+    unloaded = replace(bereft, records={})
+    assert await found(unloaded) == [("error", "gateway"), ("error", "gateway"), ("error", "provider_app")]
+    await update(bereft, "gateways", {"token": NEW, "other": None})
+    assert await found(bereft) == [("error", "provider_app")]
+    await call(bereft, "gateways.disable", {"gateway": "one"})
+    assert await found(bereft) == [("warning", "provider_app")], "nobody needs it"
+    assert await found(replace(operator, records={})) == [], "what is disabled is no error for ever"

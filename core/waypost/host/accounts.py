@@ -91,8 +91,10 @@ class Accounts:
             if len(self._open) > MAX_OPEN // 2:  # soon somebody has to go: those who are used come last
                 self._open[gateway.id] = self._open.pop(gateway.id)
             return known
-        account = self._account_settings(plugin, gateway)
-        opened = OpenAccount(gateway, plugin, account, self._app_settings(gateway.name, plugin, provider_app), stamp)
+        account = account_settings(self._vault, plugin, gateway)
+        opened = OpenAccount(
+            gateway, plugin, account, app_settings(self._vault, gateway.name, plugin, provider_app), stamp
+        )
         if known is not None:
             self._retire(known)
         elif len(self._open) >= MAX_OPEN:
@@ -106,8 +108,8 @@ class Accounts:
         if plugin is None or self._sound.get(gateway.id) == stamp:
             return None
         try:
-            self._account_settings(plugin, gateway)
-            self._app_settings(gateway.name, plugin, provider_app)
+            account_settings(self._vault, plugin, gateway)
+            app_settings(self._vault, gateway.name, plugin, provider_app)
         except CredentialsUnusableError as error:
             return error.problem
         self._sound[gateway.id] = stamp
@@ -115,33 +117,7 @@ class Accounts:
 
     def provider_app_settings(self, plugin: ChannelPlugin, provider_app: ProviderApp | None) -> Settings:
         """A provider app's settings. Raises `CredentialsUnusableError`."""
-        return self._app_settings(provider_app.name if provider_app else plugin.id, plugin, provider_app)
-
-    def _account_settings(self, plugin: ChannelPlugin, gateway: Gateway) -> Settings:
-        model, place = plugin.info.account_settings, f"gateway/{gateway.id}"
-        return self._settings(gateway.name, model, gateway.settings, gateway.secrets, place)
-
-    def _app_settings(self, name: str, plugin: ChannelPlugin, provider_app: ProviderApp | None) -> Settings:
-        model = plugin.info.provider_app_settings
-        if provider_app is None:
-            return self._settings(name, model, "{}", "", "")
-        place = f"provider_app/{provider_app.id}"
-        return self._settings(name, model, provider_app.settings, provider_app.secrets, place)
-
-    def _settings(self, name: str, model: type[Settings], public: str, sealed: str, place: str) -> Settings:
-        try:
-            values = orjson.loads(public)
-            if sealed:
-                values |= orjson.loads(self._vault.unseal(sealed, place))
-            return model.model_validate(resolve_references(values))
-        except ValidationError as error:
-            fields = ", ".join(".".join(map(str, item["loc"])) or "settings" for item in error.errors())
-            raise CredentialsUnusableError(name, f"these settings are missing or wrong: {fields}") from None
-        except (UnresolvedReferenceError, VaultError) as error:
-            raise CredentialsUnusableError(name, str(error)) from error
-        except Exception as error:
-            _LOG.error("plugin.settings_failed", model=model.__name__, cause=described(error))
-            raise CredentialsUnusableError(name, f"{model.__name__} raised {type(error).__name__}") from error
+        return app_settings(self._vault, provider_app.name if provider_app else plugin.id, plugin, provider_app)
 
     def context(
         self,
@@ -218,6 +194,37 @@ class Accounts:
             task = asyncio.get_running_loop().create_task(_closed(opened))
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
+
+
+def account_settings(vault: Vault, plugin: ChannelPlugin, gateway: Gateway) -> Settings:
+    """A gateway's own settings. Raises `CredentialsUnusableError`."""
+    model, place = plugin.info.account_settings, f"gateway/{gateway.id}"
+    return _settings(vault, gateway.name, model, gateway.settings, gateway.secrets, place)
+
+
+def app_settings(vault: Vault, name: str, plugin: ChannelPlugin, provider_app: ProviderApp | None) -> Settings:
+    """A provider app's settings; `name` is whom they are for. Raises `CredentialsUnusableError`."""
+    model = plugin.info.provider_app_settings
+    if provider_app is None:
+        return _settings(vault, name, model, "{}", "", "")
+    place = f"provider_app/{provider_app.id}"
+    return _settings(vault, name, model, provider_app.settings, provider_app.secrets, place)
+
+
+def _settings(vault: Vault, name: str, model: type[Settings], public: str, sealed: str, place: str) -> Settings:
+    try:
+        values = orjson.loads(public)
+        if sealed:
+            values |= orjson.loads(vault.unseal(sealed, place))
+        return model.model_validate(resolve_references(values))
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, item["loc"])) or "settings" for item in error.errors())
+        raise CredentialsUnusableError(name, f"these settings are missing or wrong: {fields}") from None
+    except (UnresolvedReferenceError, VaultError) as error:
+        raise CredentialsUnusableError(name, str(error)) from error
+    except Exception as error:
+        _LOG.error("plugin.settings_failed", model=model.__name__, cause=described(error))
+        raise CredentialsUnusableError(name, f"{model.__name__} raised {type(error).__name__}") from error
 
 
 def _stamp(gateway: Gateway, provider_app: ProviderApp | None) -> tuple[str, ...]:
