@@ -24,6 +24,7 @@ from waypost.host.wrappers import load_wrappers
 from waypost.ids import new_id
 from waypost.inbox.listeners import Listeners, ListenerTools
 from waypost.inbox.service import Inbox
+from waypost.keyring import open_vault
 from waypost.log import logger
 from waypost.metrics import Metrics
 from waypost.outbox.service import Outbox
@@ -160,9 +161,8 @@ class Node:
         database = await open_database(config.database_url)
         try:
             await database.read(migrate.check)
-            keys = [key.get_secret_value() for key in config.master_keys]
-            vault = Vault.open(keys, config.master_key_file)
             middlewares = load_wrappers(config.wrappers)
+            vault = await open_vault(config, database)
         except BaseException:
             await database.close()
             raise

@@ -14,6 +14,7 @@ from waypost.config import Config
 from waypost.log import logger
 from waypost.node import Node, Role
 from waypost.store import migrate
+from waypost.store.address import shown
 from waypost.store.database import open_database
 
 from waypost_server import memory
@@ -118,7 +119,9 @@ async def serve(config: Config, role: Role, stop: asyncio.Event, announce: Calla
             stack.callback(_lock(config.database_url).release)
         listener = listen(config.host, config.port)
         stack.callback(listener.close)
-        await initialise(config.database_url)
+        if await initialise(config.database_url):
+            told = "There was no database, or an empty one, and a new one was made; is it where you meant it to be?"
+            _LOG.warning("database.created", at=shown(config.database_url), told=told)
         node = await Node.open(config, role, alone=is_sqlite)
         stack.push_async_callback(node.stop)
         await node.start()
@@ -150,7 +153,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise ServeError(f"The host {host} is not known here; give an address of this machine with --host.") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

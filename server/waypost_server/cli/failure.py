@@ -71,10 +71,11 @@ def _sentence(error: Exception) -> str:
         return str(error)
     if isinstance(error, WrapperUnusableError):
         return f"{error}: {error.__doc__}"
-    if isinstance(error, PermissionError) and error.filename is not None:
-        return f"{error.filename} cannot be used ({error.strerror}); give it to the user who runs this."
+    if isinstance(error, OSError) and error.filename is not None:
+        mend = "give it to the user who runs this" if isinstance(error, PermissionError) else "look at that path"
+        return f"{error.filename} cannot be used ({error.strerror}); {mend}."
     if isinstance(error, StoreUnavailableError):
-        return f"The database cannot be used just now: {error}."
+        return f"The database cannot be used just now: {error}; look at it, and at WAYPOST_DATABASE_URL."
     if isinstance(error, ValidationError):
         return _configuration(error)
     return _unexpected(error)
@@ -90,8 +91,10 @@ def _configuration(error: Exception) -> str:
     assert isinstance(error, ValidationError)
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     field = str(first["loc"][0]) if first["loc"] else "configuration"
-    return f"The configuration is wrong at WAYPOST_{field.upper()} (or {field} in waypost.toml): {first['msg']}."
+    told = str(first["msg"]).removeprefix("Value error, ")
+    return f"The configuration is wrong at WAYPOST_{field.upper()} (or {field} in waypost.toml): {told}."
 
 
 def _say(sentence: str) -> None:
-    sys.stderr.write(" ".join(sentence.split()) + "\n")
+    sentence = " ".join(sentence.split())
+    sys.stderr.write((sentence.removesuffix(".") if sentence.endswith("..") else sentence) + "\n")

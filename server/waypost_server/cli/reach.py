@@ -23,6 +23,9 @@ SLOWEST = 120.0
 #: Operations that look at plugins; only for these are the enabled ones imported.
 _WITH_PLUGINS = ("gateways.", "provider-apps.", "channels.", "webhooks.", "doctor")
 
+#: Operations that may seal secrets, and need the deployment's vault.
+_WITH_SECRETS = ("gateways.", "provider-apps.")
+
 
 def load_config(**overrides: Any) -> Config:
     """The deployment's configuration. Raises `CommandError` or pydantic's `ValidationError`."""
@@ -35,6 +38,8 @@ def load_config(**overrides: Any) -> Config:
         return Config(**{name: value for name, value in overrides.items() if value is not None})
     except tomllib.TOMLDecodeError as error:
         raise CommandError(f"waypost.toml is not TOML: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise CommandError("waypost.toml is not UTF-8 text; save it as that.") from error
     except SettingsError as error:
         raise CommandError(f"The configuration is wrong: {error}.") from error
 
@@ -107,16 +112,19 @@ def _unpacked(answer: dict[str, Any]) -> Any:
 
 async def _directly(config: Config, operation: str, arguments: dict[str, Any]) -> Any:
     from waypost.host.loader import load_channels
+    from waypost.keyring import known_vault, open_vault, passing_vault
     from waypost.operations import Operator, call
     from waypost.store import migrate
     from waypost.store.database import open_database
-    from waypost.vault import Vault
 
     database = await open_database(config.database_url, patient=True)
     try:
         if operation != "doctor":
             await database.read(migrate.check)
-        vault = Vault.open([key.get_secret_value() for key in config.master_keys], config.master_key_file)
+        if operation.startswith(_WITH_SECRETS):
+            vault = await open_vault(config, database)
+        else:  # which makes no key, and looks whether what is configured is one
+            vault = known_vault(config) or passing_vault()
         wanted = operation.startswith(_WITH_PLUGINS)
         records = load_channels(config.channels, pinned=config.channel_distributions) if wanted else {}
         operator = Operator(database=database, vault=vault, records=records, config=config, actor=actor())
