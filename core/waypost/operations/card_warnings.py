@@ -15,6 +15,8 @@ from waypost.store.rates import Rate
 #: So many are named in one warning.
 MOST_NAMED = 5
 LONGEST_NUMBER = 15
+#: Recipients for examples, of whom a channel knows one kind or none; nothing is sent to them.
+_SOMEBODY = (None, "+6591234567", "somebody@example.com")
 
 
 async def about(operator: Operator, gateway: Gateway, rows: Iterable[Rate]) -> list[str]:
@@ -28,17 +30,21 @@ async def about(operator: Operator, gateway: Gateway, rows: Iterable[Rate]) -> l
     warnings = (
         [f"No destination of {gateway.name} begins with {_named(odd)}; its rates apply to nothing."] if odd else []
     )
-    try:
-        metered = {row["sku"] for row in await accounts.skus(operator, gateway=gateway.id)}
-    except OperationError:
-        return warnings  # its account cannot be opened, which others say
+    metered = {sku for to in _SOMEBODY for sku in await _metered(operator, gateway, to)}
     unknown = sorted({row.sku for row in given} - metered)
     if metered and unknown:
         warnings.append(
-            f"Nothing that {gateway.plugin} shows as an example is metered in {_named(unknown)}; known are "
-            f"{_named(sorted(metered))} (`waypost gateways skus {gateway.name}`)."
+            f"No example of {gateway.plugin}'s is metered in {_named(unknown)}, only in {_named(sorted(metered))}; "
+            "see on its page whether anything is."
         )
     return warnings
+
+
+async def _metered(operator: Operator, gateway: Gateway, to: str | None) -> set[str]:
+    try:
+        return {row["sku"] for row in await accounts.skus(operator, gateway=gateway.id, to=to)}
+    except OperationError:
+        return set()  # not an address of this channel; or its account cannot be opened, which others say
 
 
 def _begins_something(prefix: str, kinds: frozenset[str]) -> bool:

@@ -21,7 +21,7 @@ PATIENCE = 15.0
 #: How long an operation may take on a node, in seconds.
 SLOWEST = 120.0
 #: Operations that look at plugins; only for these are the enabled ones imported.
-_WITH_PLUGINS = ("gateways.", "provider-apps.", "channels.", "webhooks.", "doctor")
+_WITH_PLUGINS = ("gateways.", "provider-apps.", "rates.add", "rates.import", "channels.", "webhooks.", "doctor")
 
 #: Operations that may seal secrets, and need the deployment's vault.
 _WITH_SECRETS = ("gateways.", "provider-apps.")
@@ -47,7 +47,7 @@ def load_config(**overrides: Any) -> Config:
 def actor() -> str:
     """Who asks, for the audit log."""
     try:
-        return f"cli:{getpass.getuser()}"
+        return f"cli:{getpass.getuser().encode(errors='replace').decode()}"
     except (KeyError, OSError):
         return f"cli:uid {os.getuid()}"
 
@@ -55,6 +55,7 @@ def actor() -> str:
 def ask(operation: str, **arguments: Any) -> Any:
     """Do an operation on this deployment and return its answer; arguments that are None are left out."""
     config = load_config()
+    _check_text(arguments)
     given = {name: value for name, value in arguments.items() if value is not None}
     if not config.database_url.startswith("sqlite"):
         return asyncio.run(_directly(config, operation, given))
@@ -76,6 +77,17 @@ def ask(operation: str, **arguments: Any) -> Any:
         return asyncio.run(_directly(config, operation, given))
     finally:
         lock.release()
+
+
+def _check_text(arguments: dict[str, Any]) -> None:
+    """Raise `CommandError` for an argument that was not text: no database could hold it."""
+    for name, value in arguments.items():
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise CommandError(
+                f"What is given for {name.replace('_', ' ')} is not UTF-8 text; write it again."
+            ) from None
 
 
 def _through_node(config: Config, operation: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
@@ -111,12 +123,14 @@ def _unpacked(answer: dict[str, Any]) -> Any:
 
 
 async def _directly(config: Config, operation: str, arguments: dict[str, Any]) -> Any:
+    from waypost import log
     from waypost.host.loader import load_channels
     from waypost.keyring import known_vault, open_vault, passing_vault
     from waypost.operations import Operator, call
     from waypost.store import migrate
     from waypost.store.database import open_database
 
+    log.configure("error")  # to standard error, which structlog by itself would not
     database = await open_database(config.database_url, patient=True)
     try:
         if operation != "doctor":
