@@ -22,9 +22,12 @@ from waypost_server.admin_socket import AdminSocket
 from waypost_server.app import build_server
 from waypost_server.interpreter import tune_interpreter
 from waypost_server.node_lock import NodeLock, database_path, socket_path
+from waypost_server.rest import bodies
 
 #: How long requests under way may still take once a node stops, in seconds; a send may wait for its verdict.
 DRAIN = 35.0
+#: How long bodies that are on their way may still take then, in seconds.
+LAST_BODIES = 2.0
 #: How long what is canceled in the end may take, in seconds.
 LAST_PATIENCE = 2.0
 #: How long a starting node waits for commands that work on its database, in seconds.
@@ -132,17 +135,23 @@ async def serve(config: Config, role: Role, stop: asyncio.Event, announce: Calla
         stack.push_async_callback(await answer(node, listener))
         url = f"http://{_shown(listener)}"
         tune_interpreter()
+        announce(url)  # which may still find that it cannot serve
         _LOG.info("node.serving", node=node.id, role=role, url=url, channels=sorted(node.plugins))
-        announce(url)
         await stop.wait()
         _LOG.info("node.stopping", node=node.id)
         node.ready = False
 
 
+class _Runner(web.ServerRunner):
+    async def shutdown(self) -> None:
+        """Wait for nobody's body for as long as for what was accepted."""
+        bodies.hurry(LAST_BODIES)
+
+
 async def answer(node: Node, listener: socket.socket) -> Callable[[], Awaitable[None]]:
     """Answer HTTP requests on a listening socket; return how to stop, which lets those under way finish."""
     server = build_server(node, keepalive_timeout=75, auto_decompress=False)
-    runner = web.ServerRunner(server, shutdown_timeout=DRAIN)
+    runner = _Runner(server, shutdown_timeout=DRAIN)
     await runner.setup()
     await web.SockSite(runner, listener, backlog=1024).start()
     return runner.cleanup
