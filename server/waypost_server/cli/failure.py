@@ -47,7 +47,7 @@ def run_safely(arguments: Sequence[str]) -> int:
         except Exception:  # noqa: BLE001 - what broke may be our own installation
             sentence = _unexpected(error)
         _say(sentence)
-        if isinstance(error, AnswerLostError | OSError):
+        if isinstance(error, AnswerLostError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
             _discard_output()
         return REFUSED
     return answer if isinstance(answer, int) else 0
