@@ -187,6 +187,9 @@ def configuration() -> str:
         (f"`WAYPOST_{name.upper()}`", _default(field.default, field.default_factory), told[name])
         for name, field in Config.model_fields.items()
     ]
+    rows.append(
+        ("`WAYPOST_DEBUG`", "none", "`1` shows where a command failed that failed unexpectedly (environment only).")
+    )
     return table(("variable", "default", "meaning"), rows)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import (
@@ -13,6 +16,9 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+#: What a base of URLs cannot hold; providers sign it to the letter.
+_NOT_IN_A_BASE = re.compile(r"[^\x21-\x7e]|[?#@\\]")
 
 
 class Config(BaseSettings):
@@ -27,7 +33,7 @@ class Config(BaseSettings):
     #: Cross-cutting plugins (group `waypost.wrappers.v1`) to enable, outermost first.
     wrappers: Annotated[tuple[str, ...], NoDecode] = ()
     #: Which distribution may provide a plugin that several claim: `{"sms_acme": "acme-waypost"}`.
-    channel_distributions: dict[str, str] = Field(default_factory=dict)
+    channel_distributions: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
     #: How the world reaches us: the base of every webhook URL, and what providers sign.
     public_url: str | None = None
     #: The address to listen on; `0.0.0.0` is every one of this machine.
@@ -49,7 +55,7 @@ class Config(BaseSettings):
     #: How long a node may be silent before its work is taken over, in seconds.
     lease: float = Field(default=60.0, ge=1, le=3600)
     #: How often a lane and the sweeper look at the database when nobody nudges them, in seconds.
-    poll: float = Field(default=1.0, gt=0, le=60)
+    poll: float = Field(default=1.0, ge=0.01, le=60)
     #: Requests per second that each app may send to each node; 0 is no limit.
     requests_per_second: int = Field(default=0, ge=0)
     #: The partner APIs refuse larger bodies, in bytes.
@@ -66,10 +72,41 @@ class Config(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("channel_distributions", mode="before")
+    @classmethod
+    def _object(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            found = json.loads(value or "{}")
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise ValueError('write a JSON object such as {"sms_acme": "acme-waypost"}')  # noqa: TRY004 - pydantic's own
+        return found
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        from waypost.store import address
+
+        address.check(value)
+        return value
+
     @field_validator("public_url")
     @classmethod
-    def _no_slash(cls, value: str | None) -> str | None:
-        return value.rstrip("/") if value else None
+    def _web_address(cls, value: str | None) -> str | None:
+        """What webhook URLs begin with, without a slash at its end."""
+        if not value:
+            return None
+        try:
+            parsed = urlsplit(value)
+            is_good = parsed.scheme in ("http", "https") and bool(parsed.hostname) and parsed.port != 0
+        except ValueError:
+            is_good = False
+        if not is_good or _NOT_IN_A_BASE.search(value):
+            raise ValueError("write an address such as https://messages.example.com, without ?, # or a password")
+        return value.rstrip("/")
 
     @classmethod
     def settings_customise_sources(

@@ -51,8 +51,13 @@ class Metrics:
             "waypost_listening", "1 while this node holds a gateway's connection.", ["gateway"], registry=self.registry
         )
         self.gateway_active = Gauge(
-            "waypost_gateway_active", "1 while a gateway is active.", ["gateway"], registry=self.registry
-        )
+            "waypost_gateway_active", "1 while a gateway is active and its credentials can be used.", ["gateway"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.store_up = Gauge(
+            "waypost_store_up", "1 while the database answers; without it queue lengths are not known.",
+            registry=self.registry,
+        )  # fmt: skip
         self.plugin_loaded = Gauge(
             "waypost_plugin_loaded", "1 for a loaded plugin, 0 with its state otherwise.", ["plugin", "state"],
             registry=self.registry,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 
 MICROS = 1_000_000
 #: More than any balance: keeps every sum of sums inside a signed 64-bit integer.
 MAX_MICROS = 10**15
+
+_AMOUNT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 class InvalidAmountError(ValueError):
@@ -18,6 +21,8 @@ class InvalidAmountError(ValueError):
 
 def parse_amount(text: str) -> int:
     """A decimal text as micros. Raises `InvalidAmountError` for more than six places or anything not a number."""
+    if not _AMOUNT.fullmatch(text.strip()):
+        raise InvalidAmountError  # also what Decimal would take: 1_000, or digits of another script
     try:
         micros = Decimal(text) * MICROS
         if not micros.is_finite() or micros != micros.to_integral_value() or abs(micros) > MAX_MICROS:

@@ -24,6 +24,7 @@ from waypost.host.wrappers import load_wrappers
 from waypost.ids import new_id
 from waypost.inbox.listeners import Listeners, ListenerTools
 from waypost.inbox.service import Inbox
+from waypost.keyring import open_vault
 from waypost.log import logger
 from waypost.metrics import Metrics
 from waypost.outbox.service import Outbox
@@ -160,9 +161,8 @@ class Node:
         database = await open_database(config.database_url)
         try:
             await database.read(migrate.check)
-            keys = [key.get_secret_value() for key in config.master_keys]
-            vault = Vault.open(keys, config.master_key_file)
             middlewares = load_wrappers(config.wrappers)
+            vault = await open_vault(config, database)
         except BaseException:
             await database.close()
             raise
@@ -172,6 +172,8 @@ class Node:
         for plugin in node.plugins.values():
             plugin.wrap(middlewares)
         await node.refresh()
+        for gateway_id, problem in node.unusable().items():
+            _LOG.error("gateway.unusable", gateway=gateway_id, problem=problem)
         if alone:
             await database.write(lambda conn: steps.orphan_claims(conn, node.id, node.clock.now()))
             await database.write(lambda conn: listeners.release_all_but(conn, node.id))
@@ -231,6 +233,16 @@ class Node:
         finally:
             self._reading.release()
 
+    def unusable(self) -> dict[str, str]:
+        """The gateways whose credentials cannot be used here, though their plugin is loaded: why, by id."""
+        apps = self.directory.provider_apps
+        found = {
+            gateway.id: self.accounts.problem(gateway, apps.get(gateway.provider_app_id or ""))
+            for gateway in self.directory.gateways.values()
+            if gateway.status != "disabled"
+        }
+        return {gateway_id: problem for gateway_id, problem in found.items() if problem is not None}
+
     def disable_plugin(self, plugin: ChannelPlugin, reason: str) -> None:
         """Stop using a plugin on this node until it is started again: its messages wait, everything else goes on."""
         record = self.records.get(plugin.id)
@@ -266,8 +278,6 @@ class Node:
         if self.ready and self.role != "api":
             self.outbox.match_lanes()
             self.listeners.match()
-        for gateway in fresh.gateways.values():
-            self.metrics.gateway_active.labels(gateway.id).set(gateway.status == "active")
 
     def refresh_soon(self) -> None:
         """Something changed what operators decided."""

@@ -17,6 +17,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _NONCE = 12
+_NO_KEY = "A master key is not base64 of 32 bytes; make one with `waypost vault new-key`, or copy the old one again."
 
 
 class VaultError(Exception):
@@ -41,19 +42,33 @@ class Vault:
         """Use the given keys, or else those of the file, which is created with a new key if it is not there."""
         if keys:
             return cls(keys)
-        if not key_file.exists():
-            key_file.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(new_key() + "\n")
-                file.flush()
-                os.fsync(file.fileno())  # as safe as what it will seal
-            folder = os.open(key_file.parent, os.O_RDONLY)
+        vault = cls.of_file(key_file)
+        if vault is None:
             try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-        return cls(key_file.read_text(encoding="ascii").split())
+                _make_file(key_file)
+            except OSError as error:
+                raise VaultError(_unusable(key_file, error.strerror)) from error
+            vault = cls.of_file(key_file)
+            assert vault is not None
+        return vault
+
+    @classmethod
+    def of_file(cls, key_file: Path) -> Vault | None:
+        """Use the keys in a file; None where it is not there. Raises `VaultError`."""
+        try:
+            keys = key_file.read_text(encoding="ascii").split()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise VaultError(_unusable(key_file, error.strerror)) from error
+        except ValueError as error:  # neither ASCII, nor even a path
+            raise VaultError(_unusable(key_file, "it does not hold what `waypost vault new-key` prints")) from error
+        if not keys:
+            raise VaultError(_unusable(key_file, "it is empty"))
+        try:
+            return cls(keys)
+        except VaultError as error:
+            raise VaultError(_unusable(key_file, str(error))) from error
 
     def seal(self, secret: str, place: str) -> str:
         """Encrypt a secret for one place, such as `gateway/gw_…`."""
@@ -82,11 +97,31 @@ def new_key() -> str:
 def _decode(key: str) -> bytes:
     try:
         raw = base64.b64decode(key, validate=True)
-    except binascii.Error as error:
-        raise VaultError("a vault key is base64 of 32 bytes; make one with `waypost vault new-key`") from error
+    except ValueError as error:  # binascii's, and that for what is not ASCII
+        raise VaultError(_NO_KEY) from error
     if len(raw) != 32:
-        raise VaultError("a vault key is base64 of 32 bytes; make one with `waypost vault new-key`")
+        raise VaultError(_NO_KEY)
     return raw
+
+
+def _make_file(key_file: Path) -> None:
+    """Write a new key into a file that is not there yet, as safely as what it will seal; only its owner reads it."""
+    key_file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(new_key() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    folder = os.open(key_file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _unusable(key_file: Path, why: str | None) -> str:
+    told = (why or "").rstrip(".")
+    return f"The master key file {key_file} cannot be used ({told}); look at it, and at WAYPOST_MASTER_KEY_FILE."
 
 
 def _key_id(key: bytes) -> str:

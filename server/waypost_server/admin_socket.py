@@ -36,6 +36,8 @@ class AdminSocket:
         self._path = path
         self._server: asyncio.Server | None = None
         self._busy: set[asyncio.Task[Any]] = set()
+        #: Those of them that have not been asked anything yet.
+        self._listening: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
         """Listen, in place of a socket that an earlier process left behind."""
@@ -58,6 +60,8 @@ class AdminSocket:
         if self._server is not None:
             self._server.close()
             self._path.unlink(missing_ok=True)
+        for task in self._listening:
+            task.cancel()
         if self._busy:
             await asyncio.wait(self._busy)
 
@@ -65,14 +69,17 @@ class AdminSocket:
         task = asyncio.current_task()
         assert task is not None
         self._busy.add(task)
+        self._listening.add(task)
         try:
             async with asyncio.timeout(30):
                 line = await reader.readline()
+            self._listening.discard(task)
             writer.write(orjson.dumps(await self._answer(line)) + b"\n")
             await writer.drain()
         except (ConnectionError, TimeoutError, ValueError):
             pass  # whoever asked has gone, said nothing, or said more than a line may hold
         finally:
+            self._listening.discard(task)
             self._busy.discard(task)
             writer.close()
             with contextlib.suppress(ConnectionError):

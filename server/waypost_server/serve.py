@@ -14,6 +14,7 @@ from waypost.config import Config
 from waypost.log import logger
 from waypost.node import Node, Role
 from waypost.store import migrate
+from waypost.store.address import shown
 from waypost.store.database import open_database
 
 from waypost_server import memory
@@ -21,9 +22,12 @@ from waypost_server.admin_socket import AdminSocket
 from waypost_server.app import build_server
 from waypost_server.interpreter import tune_interpreter
 from waypost_server.node_lock import NodeLock, database_path, socket_path
+from waypost_server.rest import bodies
 
 #: How long requests under way may still take once a node stops, in seconds; a send may wait for its verdict.
 DRAIN = 35.0
+#: How long bodies that are on their way may still take then, in seconds.
+LAST_BODIES = 2.0
 #: How long what is canceled in the end may take, in seconds.
 LAST_PATIENCE = 2.0
 #: How long a starting node waits for commands that work on its database, in seconds.
@@ -118,7 +122,9 @@ async def serve(config: Config, role: Role, stop: asyncio.Event, announce: Calla
             stack.callback(_lock(config.database_url).release)
         listener = listen(config.host, config.port)
         stack.callback(listener.close)
-        await initialise(config.database_url)
+        if await initialise(config.database_url):
+            told = "There was no database, or an empty one, and a new one was made; is it where you meant it to be?"
+            _LOG.warning("database.created", at=shown(config.database_url), told=told)
         node = await Node.open(config, role, alone=is_sqlite)
         stack.push_async_callback(node.stop)
         await node.start()
@@ -129,17 +135,23 @@ async def serve(config: Config, role: Role, stop: asyncio.Event, announce: Calla
         stack.push_async_callback(await answer(node, listener))
         url = f"http://{_shown(listener)}"
         tune_interpreter()
+        announce(url)  # which may still find that it cannot serve
         _LOG.info("node.serving", node=node.id, role=role, url=url, channels=sorted(node.plugins))
-        announce(url)
         await stop.wait()
         _LOG.info("node.stopping", node=node.id)
         node.ready = False
 
 
+class _Runner(web.ServerRunner):
+    async def shutdown(self) -> None:
+        """Wait for nobody's body for as long as for what was accepted."""
+        bodies.hurry(LAST_BODIES)
+
+
 async def answer(node: Node, listener: socket.socket) -> Callable[[], Awaitable[None]]:
     """Answer HTTP requests on a listening socket; return how to stop, which lets those under way finish."""
     server = build_server(node, keepalive_timeout=75, auto_decompress=False)
-    runner = web.ServerRunner(server, shutdown_timeout=DRAIN)
+    runner = _Runner(server, shutdown_timeout=DRAIN)
     await runner.setup()
     await web.SockSite(runner, listener, backlog=1024).start()
     return runner.cleanup
@@ -150,7 +162,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise ServeError(f"The host {host} is not known here; give an address of this machine with --host.") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import orjson
@@ -27,3 +28,16 @@ async def test_a_top_up_that_is_stored_is_not_denied(
     answer = await socket._answer(asked)
     assert "error" not in answer
     assert (await world.balance(org)).funded == 5_000_000
+
+
+async def test_a_stop_does_not_wait_for_who_asks_nothing(world: World, tmp_path: Path) -> None:
+    socket = AdminSocket(world.node, tmp_path / "socket")
+    await socket.start()
+    reader, writer = await asyncio.open_unix_connection(str(tmp_path / "socket"))
+    writer.write(b'{"operation"')
+    while not socket._listening:  # noqa: ASYNC110 - it is the loop's next turns that bring it
+        await asyncio.sleep(0)
+    await asyncio.wait_for(socket.stop(), 10)
+    assert await reader.read() == b""
+    writer.close()
+    await writer.wait_closed()

@@ -99,6 +99,27 @@ def test_an_empty_database_is_initialised_and_its_journal_is_kept(serve: Serve, 
     connection.close()
 
 
+def _logged_until_serving(node: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    while "node.serving" not in found:
+        line = json.loads(node.process.stderr.readline())
+        found[line["event"]] = line
+    return found
+
+
+def test_what_is_made_anew_is_said_with_its_path(serve: Serve, deployment: Path) -> None:
+    """A path that was mistyped is a new database, or a new key, and nothing else would tell."""
+    node = serve()
+    first = _logged_until_serving(node)
+    assert first["database.created"]["at"] == str(deployment / "data" / "waypost.db")
+    assert first["vault.key_created"]["path"] == str(deployment / "master.key")
+    assert {first[name]["level"] for name in ("database.created", "vault.key_created")} == {"warning"}
+    assert node.stop() == 0
+    node = serve()
+    assert not {"database.created", "vault.key_created"} & _logged_until_serving(node).keys()
+    assert node.stop() == 0
+
+
 def test_a_stopping_node_answers_what_it_has_accepted(serve: Serve, waypost: Run, deployment: Path) -> None:
     """A send that waits for its verdict gets its answer, although the node is told to stop meanwhile."""
     with socket.create_server(("127.0.0.1", 0)) as provider:

@@ -170,6 +170,14 @@ def test_a_name_that_two_distributions_claim_is_refused_to_both(install: object)
     assert load("t_x", t_x="third")["t_x"].state == "failed"
 
 
+def test_a_pin_is_compared_as_names_of_distributions_are(install: object) -> None:
+    install("acme-sms-too", t_x=good())  # type: ignore[operator]
+    install("evil", t_x="raise SystemExit")  # type: ignore[operator]
+    assert load("t_x", t_x="Acme_SMS.too ")["t_x"].state == "loaded"
+    missed = load("t_x", t_x="acme")["t_x"]
+    assert (missed.state, "acme-sms-too and evil do" in missed.reason) == ("failed", True)
+
+
 def test_what_is_enabled_but_not_installed_is_listed() -> None:
     record = load("t_nothing")["t_nothing"]
     assert record.state == "failed"

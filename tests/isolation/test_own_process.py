@@ -96,7 +96,9 @@ def test_a_limit_ends_a_greedy_node_with_a_sentence(
     tmp_path: Path, serve: Callable[..., subprocess.Popen[str]]
 ) -> None:
     refused = serve("--memory-limit", "1")
-    told = refused.communicate(timeout=60)[1].splitlines()[-1]
+    said = refused.communicate(timeout=60)[1]
+    told = said.splitlines()[-1]
+    assert "node.serving" not in said
     assert refused.returncode == 1
     least = re.search(r"give it at least (\d+)\.$", told)
     assert least is not None, told

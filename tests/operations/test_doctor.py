@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import text
 from waypost.config import Config
+from waypost.host.loader import PluginRecord
 from waypost.operations import Operator, call
 from waypost.store.database import Database
 from waypost.vault import new_key
@@ -42,3 +43,17 @@ async def test_a_newer_schema_is_found(operator: Operator, database: Database) -
     assert (await findings(operator))["schema"] == "warning"
     await database.write(lambda conn: conn.execute(text("DELETE FROM supported_schema")))
     assert (await findings(operator))["schema"] == "error"
+
+
+async def test_a_wrapper_that_cannot_be_used_is_found(operator: Operator) -> None:
+    """No node would start with it."""
+    assert (await findings(operator, wrappers="nowhere"))["wrapper"] == "error"
+    assert "wrapper" not in await findings(operator)
+
+
+async def test_a_plugin_for_another_api_is_an_error_only_where_it_is_enabled(operator: Operator) -> None:
+    old = PluginRecord("old", "waypost-old", "1.0", "incompatible", "it belongs to waypost.channels.v0")
+    alone = replace(operator, records={"fake": operator.records["fake"], "old": old})
+    config = {"public_url": "https://gateway.test", "master_keys": [new_key()]}
+    assert (await findings(alone, **config))["plugin"] == "note"
+    assert (await findings(alone, **config, channels="old"))["plugin"] == "error"

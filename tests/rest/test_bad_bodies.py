@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 from deployment import TO, Deployment
+from waypost_server import serve
 from waypost_server.rest import bodies
 from world import Partner
 
@@ -268,6 +269,24 @@ async def test_a_body_that_does_not_come_is_not_waited_for_without_end(
     begun = b"5\r\nhello\r\n" if "chunked" in head else b"hello"
     writer.write(f"POST {path} HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode() + begun)
     assert int((await reader.readline()).split()[1]) == status
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_node_that_stops_does_not_wait_for_half_a_body(
+    gateway: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was accepted gets its time; nothing was promised for what has not even arrived."""
+    monkeypatch.setattr(serve, "LAST_BODIES", 0.01)
+    listener = serve.listen("127.0.0.1", 0)
+    stop = await serve.answer(gateway.node, listener)
+    reader, writer = await asyncio.open_connection(*listener.getsockname())
+    writer.write(b"POST /partner/message/send HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
+    while not bodies._on_their_way:  # noqa: ASYNC110 - it is the loop's next turns that bring it
+        await asyncio.sleep(0)
+    await asyncio.wait_for(stop(), 10)
+    assert b" 400 " in await reader.readline()
+    assert not bodies._on_their_way
     writer.close()
     await writer.wait_closed()
 

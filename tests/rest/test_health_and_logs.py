@@ -14,6 +14,10 @@ import structlog
 from deployment import Deployment, RunDeployment
 from fake_channel import FakeChannel
 from waypost import log
+from waypost.store import steps
+from waypost.store.database import StoreUnavailableError
+from waypost.store.gateways import Gateway
+from waypost.vault import Vault, new_key
 from world import Partner
 
 #: Planted where they must not come out of.
@@ -202,3 +206,60 @@ async def test_metrics_tell_how_it_goes(gateway: Deployment, partner: Partner) -
         f'waypost_sends_in_flight{{gateway="{sms}"}} 0.0',
         'waypost_plugin_loaded{plugin="sms_twilio",state="loaded"} 1.0',
     } <= lines
+
+
+def _sealed_elsewhere(gateway: Gateway) -> str:
+    """Secrets that a node with another master key has sealed."""
+    return Vault([new_key()]).seal('{"token": "t"}', f"gateway/{gateway.id}")
+
+
+async def test_a_node_with_a_wrong_master_key_does_not_look_well(run: RunDeployment) -> None:
+    gateway = await run([], [FakeChannel(), FakeChannel("fake_mail", channel="EMAIL")])
+    mail, sms = (await gateway.newcomer()).gateways
+    await gateway.change(sms, secrets=_sealed_elsewhere(sms))
+    ready = await gateway.call("GET", "/readyz")
+    assert (ready.status, ready.json["gateways"][mail.name]["status"]) == (200, "active"), "the other one can be used"
+    assert ready.json["gateways"][sms.name]["status"] == "unusable"
+    assert "master_keys" in ready.json["gateways"][sms.name]["reason"]
+    lines = (await gateway.call("GET", "/metrics")).text.splitlines()
+    assert f'waypost_gateway_active{{gateway="{sms.id}"}} 0.0' in lines
+    assert f'waypost_gateway_active{{gateway="{mail.id}"}} 1.0' in lines
+
+    await gateway.change(mail, status="disabled")
+    ready = await gateway.call("GET", "/readyz")
+    assert (ready.status, ready.json["status"]) == (503, "not ready"), "what is disabled does not count"
+    assert "master key" in ready.json["credentials"]
+    await gateway.change(sms, secrets=gateway.node.vault.seal('{"token": "t"}', f"gateway/{sms.id}"))
+    assert (await gateway.call("GET", "/readyz")).status == 200
+
+
+async def test_a_node_without_any_gateway_is_ready(run: RunDeployment) -> None:
+    gateway = await run([], [FakeChannel()])
+    assert (await gateway.call("GET", "/readyz")).status == 200
+
+
+@pytest.mark.parametrize("trouble", [StoreUnavailableError("gone"), asyncio.Event], ids=["gone", "silent"])
+async def test_a_store_that_is_down_is_in_the_metrics(
+    gateway: Deployment, partner: Partner, monkeypatch: pytest.MonkeyPatch, trouble: Any
+) -> None:
+    """Also where it says nothing: whoever scrapes would have given up by then."""
+
+    read = gateway.node.database.read
+
+    async def broken(work: Any) -> Any:
+        if work is not steps.queue_lengths:
+            return await read(work)
+        if isinstance(trouble, Exception):
+            raise trouble
+        return await trouble().wait()
+
+    assert "waypost_store_up 1.0" in (await gateway.call("GET", "/metrics")).text
+    with monkeypatch.context() as patch:
+        patch.setattr("waypost_server.rest.health.PATIENCE", 0.01)
+        patch.setattr(gateway.node.database, "read", broken)
+        told = (await gateway.call("GET", "/metrics")).text
+    assert "waypost_store_up 0.0" in told
+    assert "waypost_queue_length{" not in told, "a length that nobody knows is not told"
+    told = (await gateway.call("GET", "/metrics")).text
+    assert "waypost_store_up 1.0" in told
+    assert "waypost_queue_length{" in told

@@ -25,7 +25,10 @@ def test_amounts_as_people_write_them(text: str, micros: int) -> None:
     assert parse_amount(text) == micros
 
 
-@pytest.mark.parametrize("text", ["", "x", "1,5", "0.0000001", "NaN", "Infinity", "-inf", "1e10", "1e999999999", "١٫٥"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", "1,5", "0.0000001", "NaN", "Infinity", "-inf", "1e10", "1e999999999", "١٫٥", "1_000", "٣", "+-1", "."],
+)
 def test_what_is_no_amount(text: str) -> None:
     with pytest.raises(InvalidAmountError):
         parse_amount(text)

@@ -64,6 +64,8 @@ class Accounts:
         self._http = http
         self._public_url = public_url
         self._open: dict[str, OpenAccount] = {}
+        #: What gateways' credentials were when they were last found to be usable.
+        self._sound: dict[str, tuple[str, ...]] = {}
         #: Accounts that were replaced or forgotten: a send under way may still use their client.
         self._retired: dict[OpenAccount, asyncio.TimerHandle] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -83,17 +85,16 @@ class Accounts:
         plugin = self.plugin(gateway)
         if plugin is None:
             raise CredentialsUnusableError(gateway.name, f"its plugin {gateway.plugin} is not loaded here")
-        stamp = (gateway.settings, gateway.secrets, provider_app.settings if provider_app else "",
-                 provider_app.secrets if provider_app else "")  # fmt: skip
+        stamp = _stamp(gateway, provider_app)
         known = self._open.get(gateway.id)
         if known is not None and known.stamp == stamp:
             if len(self._open) > MAX_OPEN // 2:  # soon somebody has to go: those who are used come last
                 self._open[gateway.id] = self._open.pop(gateway.id)
             return known
-        account = self._settings(
-            gateway.name, plugin.info.account_settings, gateway.settings, gateway.secrets, f"gateway/{gateway.id}"
+        account = account_settings(self._vault, plugin, gateway)
+        opened = OpenAccount(
+            gateway, plugin, account, app_settings(self._vault, gateway.name, plugin, provider_app), stamp
         )
-        opened = OpenAccount(gateway, plugin, account, self._app_settings(gateway.name, plugin, provider_app), stamp)
         if known is not None:
             self._retire(known)
         elif len(self._open) >= MAX_OPEN:
@@ -101,31 +102,22 @@ class Accounts:
         self._open[gateway.id] = opened
         return opened
 
+    def problem(self, gateway: Gateway, provider_app: ProviderApp | None) -> str | None:
+        """Why the gateway's credentials cannot be used here, if that is so and its plugin is loaded here."""
+        plugin, stamp = self.plugin(gateway), _stamp(gateway, provider_app)
+        if plugin is None or self._sound.get(gateway.id) == stamp:
+            return None
+        try:
+            account_settings(self._vault, plugin, gateway)
+            app_settings(self._vault, gateway.name, plugin, provider_app)
+        except CredentialsUnusableError as error:
+            return error.problem
+        self._sound[gateway.id] = stamp
+        return None
+
     def provider_app_settings(self, plugin: ChannelPlugin, provider_app: ProviderApp | None) -> Settings:
         """A provider app's settings. Raises `CredentialsUnusableError`."""
-        return self._app_settings(provider_app.name if provider_app else plugin.id, plugin, provider_app)
-
-    def _app_settings(self, name: str, plugin: ChannelPlugin, provider_app: ProviderApp | None) -> Settings:
-        model = plugin.info.provider_app_settings
-        if provider_app is None:
-            return self._settings(name, model, "{}", "", "")
-        place = f"provider_app/{provider_app.id}"
-        return self._settings(name, model, provider_app.settings, provider_app.secrets, place)
-
-    def _settings(self, name: str, model: type[Settings], public: str, sealed: str, place: str) -> Settings:
-        try:
-            values = orjson.loads(public)
-            if sealed:
-                values |= orjson.loads(self._vault.unseal(sealed, place))
-            return model.model_validate(resolve_references(values))
-        except ValidationError as error:
-            fields = ", ".join(".".join(map(str, item["loc"])) or "settings" for item in error.errors())
-            raise CredentialsUnusableError(name, f"these settings are missing or wrong: {fields}") from None
-        except (UnresolvedReferenceError, VaultError) as error:
-            raise CredentialsUnusableError(name, str(error)) from error
-        except Exception as error:
-            _LOG.error("plugin.settings_failed", model=model.__name__, cause=described(error))
-            raise CredentialsUnusableError(name, f"{model.__name__} raised {type(error).__name__}") from error
+        return app_settings(self._vault, provider_app.name if provider_app else plugin.id, plugin, provider_app)
 
     def context(
         self,
@@ -202,6 +194,43 @@ class Accounts:
             task = asyncio.get_running_loop().create_task(_closed(opened))
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
+
+
+def account_settings(vault: Vault, plugin: ChannelPlugin, gateway: Gateway) -> Settings:
+    """A gateway's own settings. Raises `CredentialsUnusableError`."""
+    model, place = plugin.info.account_settings, f"gateway/{gateway.id}"
+    return _settings(vault, gateway.name, model, gateway.settings, gateway.secrets, place)
+
+
+def app_settings(vault: Vault, name: str, plugin: ChannelPlugin, provider_app: ProviderApp | None) -> Settings:
+    """A provider app's settings; `name` is whom they are for. Raises `CredentialsUnusableError`."""
+    model = plugin.info.provider_app_settings
+    if provider_app is None:
+        return _settings(vault, name, model, "{}", "", "")
+    place = f"provider_app/{provider_app.id}"
+    return _settings(vault, name, model, provider_app.settings, provider_app.secrets, place)
+
+
+def _settings(vault: Vault, name: str, model: type[Settings], public: str, sealed: str, place: str) -> Settings:
+    try:
+        values = orjson.loads(public)
+        if sealed:
+            values |= orjson.loads(vault.unseal(sealed, place))
+        return model.model_validate(resolve_references(values))
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, item["loc"])) or "settings" for item in error.errors())
+        raise CredentialsUnusableError(name, f"these settings are missing or wrong: {fields}") from None
+    except (UnresolvedReferenceError, VaultError) as error:
+        raise CredentialsUnusableError(name, str(error)) from error
+    except Exception as error:
+        _LOG.error("plugin.settings_failed", model=model.__name__, cause=described(error))
+        raise CredentialsUnusableError(name, f"{model.__name__} raised {type(error).__name__}") from error
+
+
+def _stamp(gateway: Gateway, provider_app: ProviderApp | None) -> tuple[str, ...]:
+    """What changes whenever a gateway's credentials do."""
+    of_app = (provider_app.settings, provider_app.secrets) if provider_app else ("", "")
+    return gateway.settings, gateway.secrets, *of_app
 
 
 async def _closed(opened: OpenAccount) -> None:

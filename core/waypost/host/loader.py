@@ -9,6 +9,7 @@ second distribution take a name without a word. Here only what the configuration
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -98,9 +99,11 @@ def _choose(name: str, candidates: list[metadata.EntryPoint], wanted: set[str], 
         return _record(first, "disabled", "it is not named in the configuration's `channels`")
     distributions = sorted({_distribution(point)[0] for point in candidates})
     if pin is not None:
-        candidates = [point for point in candidates if _distribution(point)[0] == pin]
+        candidates = [point for point in candidates if _normal(_distribution(point)[0]) == _normal(pin)]
         if not candidates:
-            return _record(first, "failed", f"it is pinned to {pin}, which does not provide it")
+            return _record(
+                first, "failed", f"it is pinned to {pin}, which does not provide it; {' and '.join(distributions)} do"
+            )
     if len(candidates) > 1:
         claimants = " and ".join(distributions)
         return _record(
@@ -223,6 +226,11 @@ def _where(error: BaseException) -> str:
 def _distribution(entry_point: metadata.EntryPoint) -> tuple[str, str]:
     distribution = entry_point.dist
     return (distribution.name, distribution.version) if distribution is not None else ("", "")
+
+
+def _normal(distribution: str) -> str:
+    """A distribution's name as names are compared (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", distribution.strip()).lower()
 
 
 def _record(

@@ -29,15 +29,19 @@ def load_wrappers(
     return [_load(name, [point for point in found if point.name == name]) for name in enabled]
 
 
+def faults(enabled: Iterable[str], *, entry_points: Iterable[metadata.EntryPoint] | None = None) -> Iterable[str]:
+    """What keeps enabled wrappers from being used, as far as it shows before they are asked to begin."""
+    found = list(entry_points) if entry_points is not None else list(metadata.entry_points(group=WRAPPERS_GROUP))
+    for name in enabled:
+        try:
+            _register(name, [point for point in found if point.name == name])
+        except WrapperUnusableError as error:
+            yield str(error)
+
+
 def _load(name: str, candidates: list[metadata.EntryPoint]) -> SendMiddleware:
-    if len(candidates) != 1:
-        problem = "several distributions claim this name" if candidates else "no installed distribution provides it"
-        raise WrapperUnusableError(name, problem)
-    manager = pluggy.PluginManager("waypost")
-    manager.add_hookspecs(WrapperSpec)
+    manager = _register(name, candidates)
     try:
-        manager.register(candidates[0].load(), name)
-        manager.check_pending()
         answers = manager.hook.wrap_send()
     except (KeyboardInterrupt, GeneratorExit):
         raise
@@ -47,3 +51,19 @@ def _load(name: str, candidates: list[metadata.EntryPoint]) -> SendMiddleware:
         raise WrapperUnusableError(name, "wrap_send must return one async (call, proceed) function")
     middleware: SendMiddleware = answers[0]
     return middleware
+
+
+def _register(name: str, candidates: list[metadata.EntryPoint]) -> pluggy.PluginManager:
+    if len(candidates) != 1:
+        problem = "several distributions claim this name" if candidates else "no installed distribution provides it"
+        raise WrapperUnusableError(name, problem)
+    manager = pluggy.PluginManager("waypost")
+    manager.add_hookspecs(WrapperSpec)
+    try:
+        manager.register(candidates[0].load(), name)
+        manager.check_pending()
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise WrapperUnusableError(name, f"loading it raised {type(error).__name__}") from error
+    return manager

@@ -9,12 +9,13 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from waypost.operations.errors import InvalidArgumentError
+from waypost.operations.errors import InvalidArgumentError, OperationError
 from waypost.plugin.settings import (
     Settings,
     UnresolvedReferenceError,
     redacted,
     resolve_references,
+    secret_fields,
     split_secrets,
 )
 from waypost.vault import Vault, VaultError
@@ -86,7 +87,21 @@ def shown(vault: Vault, model: type[Settings] | None, public: str, sealed: str, 
     return redacted(model, values)
 
 
-def merge(before: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with some replaced; null takes one away."""
+def updated(
+    vault: Vault, model: type[Settings], public: str, sealed: str, place: str, changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Settings as an operator gave them, with some replaced; null takes one away.
+
+    Where the master key is lost, changes that name every secret need nothing of the old ones. Raises `OperationError`.
+    """
+    try:
+        before = unseal(vault, public, sealed, place)
+    except VaultError as error:
+        if missing := sorted(secret_fields(model) - changes.keys()):
+            raise OperationError(
+                "The old secrets cannot be opened; put the key that sealed them into WAYPOST_MASTER_KEYS, or give also "
+                f"{', '.join(missing)} anew (null where there is none)."
+            ) from error
+        before = orjson.loads(public)
     merged = {**before, **changes}
     return {name: value for name, value in merged.items() if value is not None}

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from sqlalchemy import Connection
 
-from waypost.operations import credentials, gateways
+from waypost.host import wrappers
+from waypost.host.accounts import CredentialsUnusableError, account_settings, app_settings
+from waypost.host.dispatch import ChannelPlugin
+from waypost.operations import credentials, gateways, provider_apps
+from waypost.operations.errors import one_stop
 from waypost.operations.operator import Operator
 from waypost.operations.registry import operation
-from waypost.plugin.settings import UnresolvedReferenceError, resolve_references
 from waypost.store import gateways as gateway_rows
 from waypost.store import health, ledger, migrate
 from waypost.store.driver import is_postgres
+from waypost.store.gateways import Gateway, ProviderApp
 from waypost.store.migrate import SchemaMismatchError
 from waypost.vault import VaultError
 
 #: Earlier versions can corrupt a database in WAL mode when two connections checkpoint at once.
 SAFE_SQLITE = (3, 51, 3)
 
-Level = Literal["error", "warning"]
+#: What is wrong; what soon will be, or may be meant; what is only said.
+Level = Literal["error", "warning", "note"]
 
 
 def _finding(level: Level, code: str, message: str) -> dict[str, Any]:
-    return {"level": level, "code": code, "message": message}
+    return {"level": level, "code": code, "message": one_stop(message)}
 
 
 @operation("doctor")
@@ -67,16 +73,27 @@ def _configuration(operator: Operator) -> list[dict[str, Any]]:
 
 
 def _plugins(operator: Operator) -> list[dict[str, Any]]:
+    enabled = operator.config.channels
     findings = [
-        _finding("error", "plugin", f"The channel plugin {record.id} is {record.state}: {record.reason}.")
+        # What is made for another plugin API is in nobody's way while nobody enables it.
+        _finding(
+            "note" if record.state == "incompatible" and record.id not in enabled else "error",
+            "plugin",
+            f"The channel plugin {record.id} is {record.state}: {record.reason}.",
+        )
         for record in operator.records.values()
         if record.state in ("failed", "incompatible") or (record.plugin is not None and record.plugin.halted)
     ]
     findings += [
         _finding("error", "plugin", f"WAYPOST_CHANNELS names {name}, which no installed distribution provides.")
-        for name in operator.config.channels
+        for name in enabled
         if name not in operator.records
     ]
+    findings += [
+        _finding("error", "wrapper", f"The {fault}; no node starts with it: install it, or take it out of "
+                 "WAYPOST_WRAPPERS.")
+        for fault in wrappers.faults(operator.config.wrappers)
+    ]  # fmt: skip
     if not any(record.plugin for record in operator.records.values()):
         known = ", ".join(sorted(operator.records)) or "none"
         findings.append(
@@ -101,27 +118,57 @@ def _books(conn: Connection) -> list[dict[str, Any]]:
 
 
 def _gateways(conn: Connection, operator: Operator) -> list[dict[str, Any]]:
+    """What is wrong with gateways that are not disabled, and with the provider apps, those they need first."""
     findings = []
-    for row in gateway_rows.all_of_them(conn):
-        record = operator.records.get(row.plugin)
+    rows = [row for row in gateway_rows.all_of_them(conn) if row.status != "disabled"]
+    for row in rows:
         if row.status == "paused":
-            findings.append(
-                _finding(
-                    "warning", "gateway", f"Gateway {row.name} is paused ({row.status_reason}); its messages wait."
-                )
-            )
-        if record is None or record.plugin is None:
-            findings.append(
-                _finding("error", "gateway", f"Gateway {row.name} needs the plugin {row.plugin}, which is not loaded.")
-            )
-            continue
-        try:
-            given = credentials.unseal(operator.vault, row.settings, row.secrets, gateways.place(row.id))
-            record.plugin.info.account_settings.model_validate(resolve_references(given))
-        except (VaultError, UnresolvedReferenceError, ValueError) as error:
-            problem = str(error) if isinstance(error, VaultError | UnresolvedReferenceError) else "settings are wrong"
+            told = f"Gateway {row.name} is paused ({row.status_reason}); its messages wait."
+            findings.append(_finding("warning", "gateway", told))
+        if _plugin(operator, row) is None:
+            told = f"Gateway {row.name} needs the plugin {row.plugin}, which is not loaded."
+            findings.append(_finding("error", "gateway", told))
+        if problem := _problem(operator, row):
             findings.append(_finding("error", "gateway", f"Gateway {row.name} cannot be used: {problem}."))
+    needed = {row.provider_app_id for row in rows}
+    for app in gateway_rows.provider_apps(conn):
+        if problem := _app_problem(operator, app):
+            level: Level = "error" if app.id in needed else "warning"
+            findings.append(_finding(level, "provider_app", f"Provider app {app.name} cannot be used: {problem}."))
     return findings
+
+
+def _problem(operator: Operator, row: Gateway) -> str | None:
+    plugin = _plugin(operator, row)
+    if plugin is None:
+        return _refused(lambda: credentials.unseal(operator.vault, row.settings, row.secrets, gateways.place(row.id)))
+    if row.provider_app_id is None and (
+        problem := _refused(lambda: app_settings(operator.vault, row.name, plugin, None))
+    ):
+        return f"its provider app: {problem}"
+    return _refused(lambda: account_settings(operator.vault, plugin, row))
+
+
+def _app_problem(operator: Operator, app: ProviderApp) -> str | None:
+    plugin, place = _plugin(operator, app), provider_apps.place(app.id)
+    if plugin is None:
+        return _refused(lambda: credentials.unseal(operator.vault, app.settings, app.secrets, place))
+    return _refused(lambda: app_settings(operator.vault, app.name, plugin, app))
+
+
+def _plugin(operator: Operator, row: Gateway | ProviderApp) -> ChannelPlugin | None:
+    record = operator.records.get(row.plugin)
+    return record.plugin if record is not None else None
+
+
+def _refused(open_settings: Callable[[], object]) -> str | None:
+    try:
+        open_settings()
+    except VaultError as error:
+        return str(error)
+    except CredentialsUnusableError as error:
+        return error.problem
+    return None
 
 
 def _database(conn: Connection) -> list[dict[str, Any]]:

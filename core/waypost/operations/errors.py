@@ -6,13 +6,18 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 
+def one_stop(text: str) -> str:
+    """A sentence that ends with a sentence of others, with one full stop at its end."""
+    return text.removesuffix(".") if text.endswith("..") else text
+
+
 class OperationError(Exception):
     """The operation was refused; correct what the message names."""
 
     code: ClassVar[str] = "refused"
 
     def __init__(self, detail: str = "") -> None:
-        super().__init__(detail or " ".join((type(self).__doc__ or "").split()))
+        super().__init__(one_stop(detail) or " ".join((type(self).__doc__ or "").split()))
 
 
 class UnknownOperationError(OperationError):

@@ -13,13 +13,12 @@ from waypost.host.dispatch import ChannelPlugin
 from waypost.ids import new_id
 from waypost.operations import credentials, references, words
 from waypost.operations.credentials import Checked
-from waypost.operations.errors import InvalidArgumentError, NameTakenError, OperationError
+from waypost.operations.errors import InvalidArgumentError, NameTakenError
 from waypost.operations.operator import Operator
 from waypost.operations.registry import operation
 from waypost.plugin.settings import NoSettings
 from waypost.store import apps, gateways
 from waypost.store.gateways import Gateway, ProviderApp
-from waypost.vault import VaultError
 
 MOST_SENDERS = 1000
 MOST_AT_ONCE = 10_000
@@ -236,11 +235,7 @@ def _with_settings(
     operator: Operator, loaded: ChannelPlugin, row: Gateway, settings: Mapping[str, Any]
 ) -> tuple[Gateway, Checked]:
     model = loaded.info.account_settings
-    try:
-        before = credentials.unseal(operator.vault, row.settings, row.secrets, place(row.id))
-    except VaultError as error:
-        raise OperationError(str(error)) from error
-    given = credentials.merge(before, settings)
+    given = credentials.updated(operator.vault, model, row.settings, row.secrets, place(row.id), settings)
     checked = credentials.check(model, given)
     public, sealed = credentials.seal(operator.vault, model, given, place(row.id))
     return replace(row, settings=public, secrets=sealed, account_ref=_account_ref(loaded, checked)), checked

@@ -79,9 +79,7 @@ async def update(operator: Operator, *, provider_app: str, settings: dict[str, A
 
     def work(conn: Connection) -> ProviderApp:
         row = references.provider_app(conn, before.id, locked=True)
-        given = credentials.merge(
-            credentials.unseal(operator.vault, row.settings, row.secrets, place(row.id)), settings
-        )
+        given = credentials.updated(operator.vault, model, row.settings, row.secrets, place(row.id), settings)
         checked = credentials.check(model, given)
         warnings[:] = checked.warnings
         public, sealed = credentials.seal(operator.vault, model, given, place(row.id))

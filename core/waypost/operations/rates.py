@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from waypost.ids import new_id
 from waypost.money import format_amount
-from waypost.operations import references, words
+from waypost.operations import card_warnings, references, words
 from waypost.operations.errors import ConflictError, InvalidArgumentError, OperationError
 from waypost.operations.operator import Operator
 from waypost.operations.registry import operation
@@ -59,16 +59,17 @@ async def add(
     }  # fmt: skip
     draft = _rate(fields, operator.now())
 
-    def work(conn: Connection) -> dict[str, Any]:
+    def work(conn: Connection) -> tuple[Gateway, Rate]:
         owner = references.gateway(conn, gateway)
         row = _on(draft, owner)
         if _key(row) in {_key(other) for other in rates.all_rates(conn)}:
             raise ConflictError("There already is a rate for this sku, prefix and moment; write a later valid_from.")
         rates.add_rate(conn, row)
         operator.record(conn, "rates.add", owner.id, shown(row, owner.name), cached=True)
-        return shown(row, owner.name)
+        return owner, row
 
-    return await operator.change(work)
+    owner, row = await operator.change(work)
+    return shown(row, owner.name) | {"warnings": await card_warnings.about(operator, owner, [row])}
 
 
 @operation("rates.list")
@@ -92,7 +93,7 @@ async def import_csv(
     """
     drafts = _parse(csv_text, currency, valid_from, operator.now())
 
-    def work(conn: Connection) -> dict[str, Any]:
+    def work(conn: Connection) -> Gateway:
         owner = references.gateway(conn, gateway)
         known = {_key(row) for row in rates.all_rates(conn)}
         rows = []
@@ -106,9 +107,11 @@ async def import_csv(
             rows.append(row)
         rates.add_rates(conn, rows)
         operator.record(conn, "rates.import", owner.id, {"rates": len(rows)}, cached=True)
-        return {"gateway": owner.name, "imported": len(rows)}
+        return owner
 
-    return await operator.change(work)
+    owner = await operator.change(work)
+    warnings = await card_warnings.about(operator, owner, (draft for _, draft in drafts))
+    return {"gateway": owner.name, "imported": len(drafts), "warnings": warnings}
 
 
 def _parse(csv_text: str, currency: str | None, valid_from: str | None, now: int) -> list[tuple[int, Rate]]:

@@ -63,7 +63,9 @@ async def set_route(
         names = [gateway.name for gateway in found]
         detail = {"channel": row.channel, "prefix": digits, "gateways": names, "sender": row.sender}
         operator.record(conn, "routes.set", owner.id, detail, cached=True)
-        return shown(row, owner.name, names)
+        idle = [gateway.name for gateway in found if gateway.status == "disabled"]
+        warnings = [f"{name} is disabled and takes nothing until `waypost gateways resume {name}`." for name in idle]
+        return shown(row, owner.name, names) | {"warnings": warnings}
 
     return await operator.change(work)
 

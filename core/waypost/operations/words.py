@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from waypost.clock import DAY, HOUR, MINUTE, SECOND, from_datetime, iso
+from waypost.clock import DAY, HOUR, MINUTE, SECOND, from_datetime, iso, to_datetime
 from waypost.money import InvalidAmountError, parse_amount
 from waypost.operations.errors import InvalidArgumentError
 
 _ID_SHAPE = re.compile(r"[a-z]{2,4}_[0-9a-f]{32}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
-_SPAN = re.compile(r"(\d{1,6})([smhd])")
+_SPAN = re.compile(r"([0-9]{1,6})([smhd])")
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 LONGEST_NAME = 100
 
@@ -65,7 +65,12 @@ def moment(value: str, now: int, argument: str) -> int:
         raise InvalidArgumentError(
             argument, "write a span such as 90d, 12h or 30m, or a time such as 2027-01-31T00:00:00Z"
         ) from None
-    return from_datetime(parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC))
+    micros = from_datetime(parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC))
+    try:
+        to_datetime(micros)
+    except OverflowError:
+        raise InvalidArgumentError(argument, "in UTC it is not within the years 1 to 9999; write another") from None
+    return micros
 
 
 def shown_moment(micros: int | None) -> str | None:

@@ -88,6 +88,10 @@ def _resolve(name: str, value: Any) -> Any:
                 raise UnresolvedReferenceError(
                     f"setting {name!r}: file {value['$file']} cannot be read ({error.strerror})"
                 ) from error
+            except ValueError as error:  # not UTF-8; or a NUL, which no path holds
+                raise UnresolvedReferenceError(
+                    f"setting {name!r}: its file cannot be read as UTF-8 text; look at its path and at what is in it"
+                ) from error
         return {key: _resolve(f"{name}.{key}", item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_resolve(name, item) for item in value]

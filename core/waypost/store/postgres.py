@@ -24,8 +24,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from waypost.clock import SECOND, SystemClock
+from waypost.store.address import postgres_address, shown
 from waypost.store.database import CommitUnknownError, StoreUnavailableError, Work
 from waypost.store.driver import FAULTS, as_sqlalchemy, run
+from waypost.store.unreachable import reason
 
 T = TypeVar("T")
 
@@ -69,11 +71,6 @@ _NOW = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigi
 _NOTIFY = "SELECT pg_notify($1, $2), set_config('synchronous_commit', 'off', true)"
 
 
-def async_url(url: str) -> str:
-    """The same URL, for SQLAlchemy's asyncpg dialect."""
-    return url.replace("postgresql://", "postgresql+asyncpg://", 1)
-
-
 @dataclass(slots=True)
 class _Kept:
     """A connection in use or kept for the next: to fetch one from the pool each time costs as much as a statement."""
@@ -95,6 +92,7 @@ class PostgresDatabase:
         self.url = url
         self.clock = SystemClock()
         self._patience = patience
+        self._address = postgres_address(url)
         self._engine = self._engine_with(
             pool_size=POOL_SIZE,
             max_overflow=0,
@@ -111,9 +109,14 @@ class PostgresDatabase:
 
     def _engine_with(self, **pool: Any) -> AsyncEngine:
         return create_async_engine(
-            async_url(self.url),
+            self._address.url,
             isolation_level="AUTOCOMMIT",
-            connect_args={"timeout": 10, "command_timeout": self._patience, "server_settings": _SERVER_SETTINGS},
+            connect_args={
+                "timeout": self._address.timeout,
+                "command_timeout": self._patience,
+                "server_settings": _SERVER_SETTINGS,
+                **self._address.arguments,
+            },
             **pool,
         )
 
@@ -124,7 +127,10 @@ class PostgresDatabase:
         Raises `StoreUnavailableError`.
         """
         database = cls(url, patience)
-        await database.sync_clock()
+        try:
+            await database.sync_clock()
+        except StoreUnavailableError as error:
+            raise StoreUnavailableError(f"{shown(url)}: {str(error).removeprefix('PostgreSQL: ')}") from error
         return database
 
     async def write(self, work: Work[T]) -> T:
@@ -146,7 +152,7 @@ class PostgresDatabase:
                     continue
                 raise _unavailable(error) from error
             except (*FAULTS, PoolTimeoutError) as error:
-                raise StoreUnavailableError(f"PostgreSQL: {type(error).__name__}") from error
+                raise StoreUnavailableError(f"PostgreSQL: {reason(error)}") from error
         raise AssertionError("unreachable")
 
     async def _write_alone(self, work: Work[T]) -> T:
@@ -188,7 +194,7 @@ class PostgresDatabase:
         except DBAPIError as error:
             raise _unavailable(error) from error
         except (*FAULTS, PoolTimeoutError) as error:
-            raise StoreUnavailableError(f"PostgreSQL: {type(error).__name__}") from error
+            raise StoreUnavailableError(f"PostgreSQL: {reason(error)}") from error
 
     @asynccontextmanager
     async def _begun(self, begin: str) -> AsyncIterator[_Kept]:
@@ -261,7 +267,7 @@ class PostgresDatabase:
                         await asyncio.wait_for(gone.wait(), PING)
                     await driver.execute("SELECT 1", timeout=ROLLBACK)
         except (*FAULTS, DBAPIError, TimeoutError) as error:
-            raise StoreUnavailableError(f"PostgreSQL: {type(error).__name__} while listening") from error
+            raise StoreUnavailableError(f"PostgreSQL, while listening: {reason(error)}") from error
 
     async def sync_clock(self) -> None:
         """Let our clock follow the server's, unless the answer is late: it would be set back by as much."""
@@ -323,6 +329,11 @@ def _unavailable(error: DBAPIError) -> Exception:
         or state in _RETRYABLE  # again and again: it is too busy
         or (isinstance(error, OperationalError) and not state)
     ):
-        said = _REFUSED.get(state[:2]) or _LATER.get(state) or state or type(error.orig).__name__
+        said = (
+            _REFUSED.get(state[:2])
+            or _LATER.get(state)
+            or state
+            or reason((error.orig and error.orig.__cause__) or error.orig)
+        )
         return StoreUnavailableError(f"PostgreSQL: {said}")
     return error

@@ -173,8 +173,8 @@ class SqliteDatabase:
         try:
             with self._reading.connect() as conn, conn.begin():
                 return work(conn)
-        except OperationalError as error:
-            raise StoreUnavailableError(f"SQLite: {error.orig}") from error
+        except DatabaseError as error:
+            raise _unavailable(error) from error
 
     def _run(self) -> None:
         open_ended = True
@@ -251,6 +251,10 @@ def _resolve(jobs: list[_Job]) -> None:
 
 def _unavailable(error: BaseException) -> BaseException:
     """A full disk, a locked file or a broken one is the store's trouble; everything else is the caller's own."""
-    if isinstance(error, OperationalError) or (isinstance(error, DBAPIError) and error.connection_invalidated):
+    if (
+        isinstance(error, OperationalError)
+        or type(error) is DatabaseError  # the file is damaged; what statements did wrong has kinds of its own
+        or (isinstance(error, DBAPIError) and error.connection_invalidated)
+    ):
         return StoreUnavailableError(f"SQLite: {error.orig}")
     return error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -15,6 +16,10 @@ INTERRUPTED = 130
 
 #: Typer brings its own click and does not export the root of its errors.
 _UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+
+class AnswerLostError(Exception):
+    """The answer could not be written; the message says why and what to do."""
 
 
 class CommandError(Exception):
@@ -32,7 +37,7 @@ def run_safely(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return REFUSED
     except Exception as error:  # noqa: BLE001 - nobody is to see a traceback who has not asked for one
         if os.environ.get("WAYPOST_DEBUG") == "1":
@@ -42,8 +47,15 @@ def run_safely(arguments: Sequence[str]) -> int:
         except Exception:  # noqa: BLE001 - what broke may be our own installation
             sentence = _unexpected(error)
         _say(sentence)
+        if isinstance(error, AnswerLostError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+            _discard_output()
         return REFUSED
     return answer if isinstance(answer, int) else 0
+
+
+def _discard_output() -> None:
+    """Let what is still to be written go nowhere: at the end Python would try it once more, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _not_understood(error: Exception) -> int:
@@ -67,17 +79,28 @@ def _sentence(error: Exception) -> str:
 
     from waypost_server.serve import ServeError
 
-    if isinstance(error, CommandError | OperationError | ServeError | VaultError | SchemaMismatchError):
+    if isinstance(
+        error, AnswerLostError | CommandError | OperationError | ServeError | VaultError | SchemaMismatchError
+    ):
         return str(error)
     if isinstance(error, WrapperUnusableError):
         return f"{error}: {error.__doc__}"
-    if isinstance(error, PermissionError) and error.filename is not None:
-        return f"{error.filename} cannot be used ({error.strerror}); give it to the user who runs this."
+    if isinstance(error, OSError) and (told := _told_by_the_system(error)):
+        return told
     if isinstance(error, StoreUnavailableError):
-        return f"The database cannot be used just now: {error}."
+        return f"The database cannot be used just now: {error}; look at it, and at WAYPOST_DATABASE_URL."
     if isinstance(error, ValidationError):
         return _configuration(error)
     return _unexpected(error)
+
+
+def _told_by_the_system(error: OSError) -> str | None:
+    if error.filename is not None:
+        mend = "give it to the user who runs this" if isinstance(error, PermissionError) else "look at that path"
+        return f"{error.filename} cannot be used ({error.strerror}); {mend}."
+    if error.errno == errno.ENOSPC:
+        return "There is no space left where the answer goes; make some, and look what was done."
+    return None
 
 
 def _unexpected(error: Exception) -> str:
@@ -90,8 +113,10 @@ def _configuration(error: Exception) -> str:
     assert isinstance(error, ValidationError)
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     field = str(first["loc"][0]) if first["loc"] else "configuration"
-    return f"The configuration is wrong at WAYPOST_{field.upper()} (or {field} in waypost.toml): {first['msg']}."
+    told = str(first["msg"]).removeprefix("Value error, ")
+    return f"The configuration is wrong at WAYPOST_{field.upper()} (or {field} in waypost.toml): {told}."
 
 
 def _say(sentence: str) -> None:
-    sys.stderr.write(" ".join(sentence.split()) + "\n")
+    sentence = " ".join(sentence.split())
+    sys.stderr.write((sentence.removesuffix(".") if sentence.endswith("..") else sentence) + "\n")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
+
+from waypost_server.cli.failure import AnswerLostError
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document instead.")]
 Column = str | Callable[[Mapping[str, Any]], Any]
@@ -19,16 +22,38 @@ UNLIMITED = 200
 def present(answer: Any, human: Callable[[Any], None], *, as_json: bool) -> None:
     """Print an answer, as JSON if that is wanted."""
     if as_json:
-        sys.stdout.write(json.dumps(answer, ensure_ascii=False, indent=2) + "\n")
+        # Without UTF-8 the stream would put its own marks in place of what it cannot write, which is no JSON.
+        escaped = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+        say(json.dumps(answer, ensure_ascii=escaped, indent=2))
     else:
         human(answer)
-    sys.stdout.flush()
+
+
+def warn(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Say an answer's warnings on standard error, and return the rest of it."""
+    for warning in answer["warnings"]:
+        sys.stderr.write(f"Warning: {warning}\n")
+    return {name: value for name, value in answer.items() if name != "warnings"}
 
 
 def say(text: str) -> None:
-    """Print a line, at once."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """Print a line, at once. Raises `AnswerLostError`, or `BrokenPipeError` where nobody reads any more."""
+    with _at_once():
+        sys.stdout.write(text + "\n")
+
+
+@contextlib.contextmanager
+def _at_once() -> Iterator[None]:
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise AnswerLostError(
+            f"The answer could not be written ({error.strerror}); what was asked for is done all the same, so look "
+            "before you ask again."
+        ) from error
 
 
 def table(columns: Mapping[str, Column], *, empty: str) -> Callable[[Sequence[Mapping[str, Any]]], None]:
@@ -46,7 +71,8 @@ def table(columns: Mapping[str, Column], *, empty: str) -> Callable[[Sequence[Ma
             drawn.add_column(heading, overflow="fold")
         for row in rows:
             drawn.add_row(*(_cell(column(row) if callable(column) else row[column]) for column in columns.values()))
-        console().print(drawn)
+        with _at_once():
+            console().print(drawn)
 
     return show
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from waypost_server.cli.failure import CommandError
-from waypost_server.cli.present import Json, lines, present, table
+from waypost_server.cli.present import Json, lines, present, table, warn
 from waypost_server.cli.reach import ask
 
 group = typer.Typer(help="Rates: what messages cost partners, and you.", no_args_is_help=True)
@@ -40,7 +40,8 @@ def add(
         cost_currency=cost_currency,
         valid_from=valid_from,
     )
-    present(made, lines, as_json=as_json)
+    rest = warn(made)
+    present(made if as_json else rest, lines, as_json=as_json)
 
 
 group.command("create", hidden=True)(add)
@@ -87,4 +88,5 @@ def import_csv(
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{file} cannot be read as UTF-8 text; check the path and the encoding.") from error
     told = ask("rates.import", gateway=gateway, csv_text=text, currency=currency, valid_from=valid_from)
-    present(told, lines, as_json=as_json)
+    rest = warn(told)
+    present(told if as_json else rest, lines, as_json=as_json)

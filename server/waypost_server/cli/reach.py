@@ -21,7 +21,10 @@ PATIENCE = 15.0
 #: How long an operation may take on a node, in seconds.
 SLOWEST = 120.0
 #: Operations that look at plugins; only for these are the enabled ones imported.
-_WITH_PLUGINS = ("gateways.", "provider-apps.", "channels.", "webhooks.", "doctor")
+_WITH_PLUGINS = ("gateways.", "provider-apps.", "rates.add", "rates.import", "channels.", "webhooks.", "doctor")
+
+#: Operations that may seal secrets, and need the deployment's vault.
+_WITH_SECRETS = ("gateways.", "provider-apps.")
 
 
 def load_config(**overrides: Any) -> Config:
@@ -35,6 +38,8 @@ def load_config(**overrides: Any) -> Config:
         return Config(**{name: value for name, value in overrides.items() if value is not None})
     except tomllib.TOMLDecodeError as error:
         raise CommandError(f"waypost.toml is not TOML: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise CommandError("waypost.toml is not UTF-8 text; save it as that.") from error
     except SettingsError as error:
         raise CommandError(f"The configuration is wrong: {error}.") from error
 
@@ -42,7 +47,7 @@ def load_config(**overrides: Any) -> Config:
 def actor() -> str:
     """Who asks, for the audit log."""
     try:
-        return f"cli:{getpass.getuser()}"
+        return f"cli:{getpass.getuser().encode(errors='replace').decode()}"
     except (KeyError, OSError):
         return f"cli:uid {os.getuid()}"
 
@@ -50,6 +55,7 @@ def actor() -> str:
 def ask(operation: str, **arguments: Any) -> Any:
     """Do an operation on this deployment and return its answer; arguments that are None are left out."""
     config = load_config()
+    _check_text(arguments)
     given = {name: value for name, value in arguments.items() if value is not None}
     if not config.database_url.startswith("sqlite"):
         return asyncio.run(_directly(config, operation, given))
@@ -71,6 +77,17 @@ def ask(operation: str, **arguments: Any) -> Any:
         return asyncio.run(_directly(config, operation, given))
     finally:
         lock.release()
+
+
+def _check_text(arguments: dict[str, Any]) -> None:
+    """Raise `CommandError` for an argument that was not text: no database could hold it."""
+    for name, value in arguments.items():
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise CommandError(
+                f"What is given for {name.replace('_', ' ')} is not UTF-8 text; write it again."
+            ) from None
 
 
 def _through_node(config: Config, operation: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
@@ -106,17 +123,22 @@ def _unpacked(answer: dict[str, Any]) -> Any:
 
 
 async def _directly(config: Config, operation: str, arguments: dict[str, Any]) -> Any:
+    from waypost import log
     from waypost.host.loader import load_channels
+    from waypost.keyring import known_vault, open_vault, passing_vault
     from waypost.operations import Operator, call
     from waypost.store import migrate
     from waypost.store.database import open_database
-    from waypost.vault import Vault
 
+    log.configure("error")  # to standard error, which structlog by itself would not
     database = await open_database(config.database_url, patient=True)
     try:
         if operation != "doctor":
             await database.read(migrate.check)
-        vault = Vault.open([key.get_secret_value() for key in config.master_keys], config.master_key_file)
+        if operation.startswith(_WITH_SECRETS):
+            vault = await open_vault(config, database)
+        else:  # which makes no key, and looks whether what is configured is one
+            vault = known_vault(config) or passing_vault()
         wanted = operation.startswith(_WITH_PLUGINS)
         records = load_channels(config.channels, pinned=config.channel_distributions) if wanted else {}
         operator = Operator(database=database, vault=vault, records=records, config=config, actor=actor())

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from waypost_server.cli.present import Json, lines, present, say, table
+from waypost_server.cli.present import Json, lines, present, say, table, warn
 from waypost_server.cli.reach import ask
 
 group = typer.Typer(help="Routes: which gateways an app's messages go through.", no_args_is_help=True)
@@ -25,7 +25,8 @@ def _set(
 ) -> None:
     """Route an app's messages on a channel, in place of an earlier route to the same prefix."""
     made = ask("routes.set", app=app, gateways=gateways, channel=channel, prefix=prefix, sender=sender)
-    present(made, lines, as_json=as_json)
+    rest = warn(made)
+    present(made if as_json else rest, lines, as_json=as_json)
 
 
 group.command("set")(_set)

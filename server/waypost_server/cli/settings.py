@@ -21,6 +21,9 @@ SettingsPairs = Annotated[
     list[str] | None, typer.Option("--set", help="NAME=TEXT or NAME:=JSON, beside or instead of --settings.")
 ]
 
+#: Deeper than any setting, and well within what can be serialized again.
+DEEPEST = 32
+
 
 def read_settings(given: str | None, pairs: Sequence[str] | None) -> dict[str, Any]:
     """The settings that were given. Raises `typer.BadParameter`."""
@@ -32,10 +35,7 @@ def read_settings(given: str | None, pairs: Sequence[str] | None) -> dict[str, A
         if not equals or not name.strip(":"):
             raise typer.BadParameter("write NAME=TEXT or NAME:=JSON", param_hint="--set")
         if name.endswith(":"):
-            try:
-                settings[name[:-1]] = json.loads(value)
-            except ValueError as error:
-                raise typer.BadParameter(f"what follows {name[:-1]}:= is not JSON", param_hint="--set") from error
+            settings[name[:-1]] = _json(value, f"what follows {name[:-1]}:=", "--set")
         else:
             settings[name] = value
     return settings
@@ -43,7 +43,10 @@ def read_settings(given: str | None, pairs: Sequence[str] | None) -> dict[str, A
 
 def _text(given: str) -> str:
     if given == "-":
-        return sys.stdin.read()
+        try:
+            return sys.stdin.read()
+        except UnicodeDecodeError as error:
+            raise typer.BadParameter("standard input is not UTF-8 text", param_hint="--settings") from error
     if given.startswith("@"):
         try:
             return Path(given[1:]).read_text(encoding="utf-8")
@@ -53,10 +56,33 @@ def _text(given: str) -> str:
 
 
 def _object(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise typer.BadParameter("it is not JSON", param_hint="--settings") from error
+    found = _json(text, "it", "--settings")
     if not isinstance(found, dict):
         raise typer.BadParameter("it must be a JSON object", param_hint="--settings")
     return found
+
+
+def _json(text: str, what: str, option: str) -> Any:
+    try:
+        found = json.loads(text)
+    except RecursionError as error:
+        raise typer.BadParameter(f"{what} is nested too deeply", param_hint=option) from error
+    except ValueError as error:
+        raise typer.BadParameter(f"{what} is not JSON", param_hint=option) from error
+    if _depth(found) > DEEPEST:
+        raise typer.BadParameter(f"{what} is nested too deeply", param_hint=option)
+    return found
+
+
+def _depth(value: Any) -> int:
+    """How deep objects and lists are nested, as far as it is of interest."""
+    depth, level = 0, [value]
+    while level and depth <= DEEPEST:
+        level = [
+            item
+            for inner in level
+            if isinstance(inner, dict | list)
+            for item in (inner.values() if isinstance(inner, dict) else inner)
+        ]
+        depth += bool(level)
+    return depth

@@ -31,10 +31,19 @@ _NAME_END = re.compile(rb'"[ \t\r\n]*:')
 
 #: How long a body may take to arrive, in seconds.
 PATIENCE = 60.0
+#: How long the bodies that are on their way have, each until its own end.
+_on_their_way: set[asyncio.Timeout] = set()
 
 
 class BodyTooSlow(InvalidRequest):
     """The body did not arrive in time; send it at once, and as long as its Content-Length says."""
+
+
+def hurry(patience: float) -> None:
+    """Give the bodies that are on their way so many seconds more: nothing was promised for them yet."""
+    until = asyncio.get_running_loop().time() + patience
+    for timeout in _on_their_way:
+        timeout.reschedule(min(until, timeout.when() or until))
 
 
 async def read_send(request: web.Request, node: Node) -> bytes:
@@ -61,12 +70,16 @@ async def read_body(request: web.Request, limit: int) -> bytes:
         if request.content.is_eof():  # it came together with its head
             return request.content.read_nowait()
     try:
-        async with asyncio.timeout(PATIENCE):
-            if EXPECT in request.headers:
-                await _go_on(request)
-            if length is not None:
-                return await request.read()  # which cannot be longer than its Content-Length
-            return await _chunked(request, limit)
+        async with asyncio.timeout(PATIENCE) as timeout:
+            _on_their_way.add(timeout)
+            try:
+                if EXPECT in request.headers:
+                    await _go_on(request)
+                if length is not None:
+                    return await request.read()  # which cannot be longer than its Content-Length
+                return await _chunked(request, limit)
+            finally:
+                _on_their_way.discard(timeout)
     except TimeoutError:
         raise BodyTooSlow from None
 

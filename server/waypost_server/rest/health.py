@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, TypeVar
 
 from aiohttp import web
 from aiohttp.hdrs import CONTENT_TYPE
 from waypost.node import Node
 from waypost.store import steps
-from waypost.store.database import StoreUnavailableError
+from waypost.store.database import StoreUnavailableError, Work
 
 from waypost_server.rest.answer import Answer
 from waypost_server.rest.replies import reply
 from waypost_server.rest.router import Route, reading
+
+T = TypeVar("T")
+
+#: How long the store may take to answer a probe, in seconds: less than those who probe usually wait.
+PATIENCE = 5.0
 
 
 class Health:
@@ -34,8 +40,9 @@ class Health:
         return reply({"status": "ok"})
 
     async def ready(self, _: web.Request) -> Answer:
-        """The node takes work: started, not draining, and the database answers. Plugins are listed with reasons."""
+        """The node takes work: started, not draining, the database answers, and some gateway, if any, can be used."""
         node = self._node
+        unusable = node.unusable()
         body: dict[str, Any] = {
             "status": "ready" if node.ready else "not ready",
             "role": node.role,
@@ -45,16 +52,31 @@ class Health:
                 if record.state != "disabled" or record.plugin is not None
             },
             "gateways": {
-                gateway.name: {"status": gateway.status, "reason": gateway.status_reason}
+                gateway.name: (
+                    {"status": "unusable", "reason": unusable[gateway.id]}
+                    if gateway.id in unusable
+                    else {"status": gateway.status, "reason": gateway.status_reason}
+                )
                 for gateway in node.directory.gateways.values()
             },
         }
+        if unusable and len(unusable) == self._served():
+            body["status"] = "not ready"
+            body["credentials"] = "no gateway's credentials can be used here; is it the right master key?"
         try:
-            await node.database.read(lambda conn: steps.next_due(conn, ""))
+            await self._ask(lambda conn: steps.next_due(conn, ""))
         except StoreUnavailableError as error:
             body["status"] = "not ready"
             body["store"] = str(error)
         return reply(body, 200 if body["status"] == "ready" else 503)
+
+    def _served(self) -> int:
+        """How many gateways this node would have to work for."""
+        node = self._node
+        return sum(
+            gateway.status != "disabled" and node.accounts.plugin(gateway) is not None
+            for gateway in node.directory.gateways.values()
+        )
 
     async def metrics(self, _: web.Request) -> Answer:
         """Prometheus metrics."""
@@ -64,10 +86,30 @@ class Health:
             node.metrics.breaker.labels(gateway_id).set(lane.breaker.state != "closed")
         for gateway_id, listening in node.listeners.listening.items():
             node.metrics.listening.labels(gateway_id).set(listening)
-        try:
-            lengths = await node.database.read(steps.queue_lengths)
-        except StoreUnavailableError:
-            lengths = {}
-        for gateway_id in node.directory.gateways:
-            node.metrics.queued.labels(gateway_id).set(lengths.get(gateway_id, 0))
+        unusable = node.unusable()
+        for gateway in node.directory.gateways.values():
+            is_active = gateway.status == "active" and gateway.id not in unusable
+            node.metrics.gateway_active.labels(gateway.id).set(is_active)
+        await self._look_at_store()
         return Answer(node.metrics.exposition(), headers={CONTENT_TYPE: "text/plain; version=0.0.4; charset=utf-8"})
+
+    async def _look_at_store(self) -> None:
+        """Whether it answers, and how long the queues are; an old or made-up number would be worse than none."""
+        metrics = self._node.metrics
+        metrics.queued.clear()
+        try:
+            lengths = await self._ask(steps.queue_lengths)
+        except StoreUnavailableError:
+            metrics.store_up.set(0)
+            return
+        metrics.store_up.set(1)
+        for gateway_id in self._node.directory.gateways:
+            metrics.queued.labels(gateway_id).set(lengths.get(gateway_id, 0))
+
+    async def _ask(self, work: Work[T]) -> T:
+        """Read from the store, which a probe does not wait for as long as a send. Raises `StoreUnavailableError`."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self._node.database.read(work)
+        except TimeoutError:
+            raise StoreUnavailableError(f"it does not answer within {PATIENCE:g} s") from None

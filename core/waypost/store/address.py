@@ -1,0 +1,116 @@
+"""A database's URL: which there are, what may stand in one, and what of it may be shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+SQLITE, POSTGRES = "sqlite:///", "postgresql"
+#: How long it may take to connect, in seconds, where the URL has no `connect_timeout`.
+CONNECT = 10.0
+_CHOICES = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "sslnegotiation": ("postgres", "direct"),
+    "target_session_attrs": ("any", "primary", "standby", "read-write", "read-only", "prefer-standby"),
+}
+#: libpq's options that asyncpg reads from a URL, but not as arguments.
+_LIBPQ = frozenset({
+    "dbname", "gsslib", "krbsrvname", "passfile", "service", "ssl_max_protocol_version", "ssl_min_protocol_version",
+    "sslcert", "sslcrl", "sslkey", "sslmode", "sslnegotiation", "sslpassword", "sslrootcert", "target_session_attrs",
+})  # fmt: skip
+#: Those that SQLAlchemy reads itself.
+_PLAIN = frozenset({"database", "host", "password", "port", "user"})
+
+
+class InvalidAddressError(ValueError):
+    """This is no URL of a database; write sqlite:///path/to/file or postgresql://user:password@host/name."""
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail or type(self).__doc__)
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresAddress:
+    """Where a PostgreSQL is: SQLAlchemy's URL, what asyncpg is told besides, and how long connecting may take."""
+
+    url: URL
+    arguments: dict[str, Any]
+    timeout: float
+
+
+def check(url: str) -> None:
+    """Raise `InvalidAddressError` unless it is the URL of a database that we can work with."""
+    if url.startswith(SQLITE):
+        _check_file(url.removeprefix(SQLITE))
+    else:
+        postgres_address(url)
+
+
+def shown(url: str) -> str:
+    """A URL as it may be told: a file's full path, or a server without user and password."""
+    if url.startswith(SQLITE):
+        return str(Path(url.removeprefix(SQLITE)).absolute())
+    parsed = postgres_address(url).url
+    host = parsed.host or parsed.query.get("host") or "this machine"
+    where = host if isinstance(host, str) else ",".join(host)
+    return f"PostgreSQL at {where}{f':{parsed.port}' if parsed.port else ''}"
+
+
+def _check_file(path: str) -> None:
+    if path in ("", ":memory:") or path.startswith("file:") or path.endswith("/"):
+        raise InvalidAddressError("it names no file; write sqlite:///path/to/file, since all is lost without one")
+    if "?" in path:
+        raise InvalidAddressError("for SQLite there are no options; leave out the ? and what follows it")
+    if not path.isprintable():
+        raise InvalidAddressError("the path holds characters that cannot be seen; write it again")
+
+
+def postgres_address(url: str) -> PostgresAddress:
+    """A PostgreSQL URL in its parts, with the options of libpq that asyncpg knows. Raises `InvalidAddressError`."""
+    scheme = url.partition("://")[0]
+    if scheme not in (POSTGRES, f"{POSTGRES}+asyncpg"):
+        if scheme.startswith("postgres"):
+            raise InvalidAddressError("Waypost brings its own driver; begin it with postgresql://")
+        raise InvalidAddressError
+    try:
+        parsed = make_url(url)
+        is_host = "@" not in (parsed.host or "").encode("idna").decode()
+    except (ArgumentError, ValueError):
+        is_host = False
+    if not is_host:
+        raise InvalidAddressError(
+            "its host or port is wrong; write postgresql://user:password@host:5432/name, with %40 for an @ in the "
+            "password (several hosts: postgresql://user:password@/name?host=a:5432&host=b:5432)"
+        )
+    if parsed.port is not None and not 0 < parsed.port < 65_536:
+        raise InvalidAddressError("its port must be a number from 1 to 65535")
+    options: dict[str, Any] = dict(parsed.query)
+    if "ssl" in options:
+        options.setdefault("sslmode", options.pop("ssl"))
+    timeout = _seconds(options.pop("connect_timeout", ""))
+    if unknown := sorted(options.keys() - _LIBPQ - _PLAIN):
+        raise InvalidAddressError(
+            f"the option {unknown[0]} is not known; leave it out (known are connect_timeout, "
+            f"{', '.join(sorted(_LIBPQ | _PLAIN))})"
+        )
+    for name, choices in _CHOICES.items():
+        if options.get(name, choices[0]) not in choices:
+            raise InvalidAddressError(f"{name} must be one of {', '.join(choices)}")
+    plain = parsed.set(
+        drivername="postgresql+asyncpg", query={name: value for name, value in options.items() if name in _PLAIN}
+    )
+    libpq = {name: value for name, value in options.items() if name in _LIBPQ}
+    return PostgresAddress(plain, {"dsn": f"{POSTGRES}:?{urlencode(libpq)}"} if libpq else {}, timeout)
+
+
+def _seconds(given: str) -> float:
+    if not given:
+        return CONNECT
+    if not (given.isascii() and given.isdecimal() and 0 < int(given) <= 600):
+        raise InvalidAddressError("connect_timeout must be a number of seconds from 1 to 600")
+    return float(given)
