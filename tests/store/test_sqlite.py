@@ -117,6 +117,14 @@ async def test_the_library_has_no_wal_reset_bug(sqlite: SqliteDatabase) -> None:
     assert tuple(map(int, str(version).split("."))) >= (3, 51, 3)
 
 
+async def test_a_damaged_file_is_the_stores_trouble(sqlite: SqliteDatabase, tmp_path: Path) -> None:
+    """As a node's health and metrics tell it."""
+    for suffix in ("", "-wal", "-shm"):
+        (tmp_path / f"waypost.db{suffix}").write_bytes(b"no database" * 10_000)
+    with pytest.raises(StoreUnavailableError, match="SQLite: "):
+        await sqlite.read(stored)
+
+
 async def test_a_full_disk_is_the_stores_trouble_and_passes(sqlite: SqliteDatabase) -> None:
     pages = await sqlite.write(lambda conn: conn.execute(text("PRAGMA page_count")).scalar_one())
 

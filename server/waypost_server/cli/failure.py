@@ -37,7 +37,7 @@ def run_safely(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:
-        _discard_output()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return REFUSED
     except Exception as error:  # noqa: BLE001 - nobody is to see a traceback who has not asked for one
         if os.environ.get("WAYPOST_DEBUG") == "1":
@@ -47,15 +47,8 @@ def run_safely(arguments: Sequence[str]) -> int:
         except Exception:  # noqa: BLE001 - what broke may be our own installation
             sentence = _unexpected(error)
         _say(sentence)
-        if isinstance(error, AnswerLostError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
-            _discard_output()
         return REFUSED
     return answer if isinstance(answer, int) else 0
-
-
-def _discard_output() -> None:
-    """Let what is still to be written go nowhere: at the end Python would try it once more, and complain."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _not_understood(error: Exception) -> int:
