@@ -53,7 +53,7 @@ def account(plugin: str) -> Account:
         app = {"app_secrets": [manifest["app_secret"]], "verify_token": manifest["verify_token"]}
         return Account({"access_token": "fixture", **own}, app)
     if plugin == "email_sendgrid":
-        key = (_folder(plugin) / "public_key.txt").read_text()
+        key = (fixtures_of(plugin) / "public_key.txt").read_text()
         # The unsigned parse delivery proves itself by the secret in its URL.
         keys = {"event_public_keys": [key], "parse_public_keys": [key], "inbound_secret": "fixture-inbound"}
         return Account({"api_key": "SG.fixture.fixture", "from_address": "orders@shop.example.test", **keys})
@@ -61,12 +61,13 @@ def account(plugin: str) -> Account:
     return Account({"account_sid": manifest["account_sid"], "auth_token": token})
 
 
-def _folder(plugin: str) -> Path:
+def fixtures_of(plugin: str) -> Path:
+    """The folder of a plugin's fixtures."""
     return _CHECKOUT / "plugins" / plugin.replace("whatsapp_twilio", "sms_twilio") / "tests" / "fixtures"
 
 
 def _manifest(plugin: str) -> Any:
-    return json.loads((_folder(plugin) / "manifest.json").read_text())
+    return json.loads((fixtures_of(plugin) / "manifest.json").read_text())
 
 
 def _request(entry: Mapping[str, Any], body: bytes) -> WebhookRequest:
@@ -87,13 +88,13 @@ def _meta(plugin: str) -> list[Documented]:
     else:
         secret, entries = manifest["app_secret"], manifest["webhooks"]
     return [
-        Documented(plugin, name, _request(entry, (_folder(plugin) / "webhooks" / name).read_bytes()), secret)
+        Documented(plugin, name, _request(entry, (fixtures_of(plugin) / "webhooks" / name).read_bytes()), secret)
         for name, entry in entries.items()
     ]
 
 
 def _sendgrid() -> list[Documented]:
-    folder = _folder("email_sendgrid")
+    folder = fixtures_of("email_sendgrid")
     return [
         Documented(
             "email_sendgrid", name, _request(entry, (folder / "webhooks" / name).read_bytes()), entry["public_key"]
@@ -103,7 +104,7 @@ def _sendgrid() -> list[Documented]:
 
 
 def _twilio() -> list[Documented]:
-    folder = _folder("sms_twilio")
+    folder = fixtures_of("sms_twilio")
     return [
         Documented(
             "whatsapp_twilio" if Path(entry["file"]).name.startswith("wa_") else "sms_twilio",
