@@ -121,6 +121,19 @@ def test_an_account_alert(delivery) -> None:
     assert event.event_id == "RD6gXFqYeKeO7G-HsgafOg9V1Jf7HoKI1TrMY963"
 
 
+@pytest.mark.parametrize(
+    ("kind", "state"),
+    [
+        ("compliance_suspend", "blocked"), ("compliance_ban", "blocked"), ("compliance_deactivate", "blocked"),
+        ("Terminated", "blocked"), ("compliance_reactivate", "info"), ("package_upgrade", "info"), ("", "info"),
+    ],
+)  # fmt: skip
+def test_which_news_of_an_account_stop_it(kind: str, state: str, delivery) -> None:
+    (written,) = json.loads(delivery("event_account_status_change.json").body)
+    (event,) = email.parse_event(batch({**written, "type": kind}))
+    assert (event.state, event.detail) == (state, kind)
+
+
 def test_a_batch_keeps_its_order(delivery) -> None:
     kinds = [type(event).__name__ for event in email.parse_event(delivery("batch_lifecycle.json"))]
     assert kinds == ["DeliveryUpdate", "DeliveryUpdate", "Engagement", "Engagement"]
@@ -154,6 +167,15 @@ def test_a_copy_s_receipts_move_no_status(delivery) -> None:
         ("other", "delivered", True),
     ]
     assert {event.sender for event in about_bo} == {(Address("email", "bo@example.org"),)}
+
+
+@pytest.mark.parametrize("name", ["open", "click"])
+def test_what_a_copy_did_is_marked(name: str, delivery) -> None:
+    (written,) = json.loads(delivery(f"event_{name}.json").body)
+    for main, copy in (("someone.else@example.com", True), (written["email"], False)):
+        ours = {"waypost_ref": "att_1", "waypost_to": fingerprint("att_1", main)}
+        (event,) = email.parse_event(batch({**written, **ours}))
+        assert (event.action, event.detail["copy"]) == (name, copy)
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in FIXTURES.glob("*.json")))

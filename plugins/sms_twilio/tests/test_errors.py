@@ -134,7 +134,13 @@ def test_the_table_is_complete() -> None:
 
 @pytest.mark.parametrize(
     ("code", "scope", "wait"),
-    [(20429, "account", None), (21611, "sender", None), (63038, "account", 3600), (30023, "sender", 3600)],
+    [
+        (20429, "account", None),
+        (21611, "sender", None),
+        (63038, "account", 3600),
+        (30023, "sender", 3600),
+        (63018, "sender", None),
+    ],
 )
 def test_a_rate_limit_says_who_and_how_long(code: int, scope: str, wait: float | None) -> None:
     error = error_for(code)
