@@ -11,6 +11,7 @@ _ODDITIES = {
     "objects without end": b'{"a":' * 1000 + b"1" + b"}" * 1000,
     "deeper than is read": b"[" * 10_000 + b"]" * 10_000,
     "lone surrogate and NUL": b'"\\ud800\\u0000"',
+    "control character": b'"a\x01b"',
     "no UTF-8": b'"\xff\xfe"',
     "not a number": b"NaN",
     "infinity": b"-Infinity",

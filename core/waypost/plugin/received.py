@@ -29,8 +29,9 @@ _UNSTORABLE = re.compile(r"[\ud800-\udfff\0]")
 def read_json(body: bytes) -> Any:
     """Read a JSON document, mended where it could not be stored; None for what is not JSON.
 
-    Lone surrogates and NUL become U+FFFD, numbers beyond a float become null; what is nested so deep that a JSON
-    writer would refuse it becomes a text that holds its JSON. All else is read as if they were not there.
+    Lone surrogates and NUL become U+FFFD, numbers beyond a float become null, control characters are taken as they are;
+    what is nested so deep that a JSON writer would refuse it becomes a text that holds its JSON. All else is read as if
+    they were not there.
     """
     try:
         value = orjson.loads(body)
@@ -54,7 +55,7 @@ def _can_be_written(value: Any) -> bool:
 def _load_leniently(body: bytes) -> Any:
     text = _cut(body).decode("utf-8", "replace")
     try:
-        value = json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=lambda _: None)
+        value = json.loads(text, strict=False, parse_int=_whole, parse_float=_finite, parse_constant=lambda _: None)
     except ValueError:
         return None
     return _mended(value)
