@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 import vcr
+from sendgrid import SendGridAPIClient
 from waypost.plugin import (
     AccountBlocked,
     AccountHealth,
@@ -18,8 +19,10 @@ from waypost.plugin import (
     Misconfigured,
     OutcomeUnknown,
     RateLimited,
+    Rejected,
     SendResult,
     TemplateInfo,
+    Verified,
 )
 from waypost_email_sendgrid.channel import email
 
@@ -136,3 +139,20 @@ async def test_templates_are_listed(cassette, context, http: aiohttp.ClientSessi
         TemplateInfo(template_id="d-f43daeeaef504760851f727007e0b5d0", name="Order shipped", status="active"),
         TemplateInfo(template_id="d-1111", name="Draft", status="draft"),
     ]
+
+
+async def test_the_key_that_an_operator_fetches_verifies_what_sendgrid_signed(
+    cassette, account, webhook_context, delivery
+) -> None:
+    """The one documented exchange that the channel leaves to its operator, as SendGrid's own SDK makes it."""
+    sdk = SendGridAPIClient("SG.fixtureonly.fixtureonly").client
+    webhook = "b413fd05-0000-4000-8000-72b7b10da5e9"
+    with cassette("webhook_public_key_get") as tape:
+        reply = sdk.user.webhooks.event.settings.signed._(webhook).get()
+    assert tape.play_count == 1
+    fetched = json.loads(reply.body)
+    assert (reply.status_code, fetched["id"]) == (200, webhook)
+    for key, verdict in ((fetched["public_key"], Verified), (fetched["public_key"].replace("MFk", "MFj"), Rejected)):
+        known = account.model_copy(update={"event_public_keys": (key,)})
+        given = await email.verify_webhook(webhook_context(account=known), delivery("event_delivered.json"))
+        assert isinstance(given, verdict)
