@@ -1,4 +1,7 @@
-"""What cassettes play is what the providers' documentation says: a request or an answer that drifts is noticed here."""
+"""Twilio's and SendGrid's cassettes play what is documented: a request or an answer that drifts is noticed here.
+
+Meta's, which share a client, are held to their documentation in `plugins/meta_graph/tests/test_cassettes.py`.
+"""
 
 from __future__ import annotations
 
@@ -41,15 +44,10 @@ def played(request: dict[str, Any]) -> Any:
     return json.loads(request["body"])
 
 
-TAPED = [
-    (plugin, name)
-    for plugin in ("email_sendgrid", "sms_twilio", "messenger", "instagram")
-    for name in exchanges(plugin)
-    if tape(plugin, name).exists()
-]
+DOCUMENTED = [(plugin, name) for plugin in ("email_sendgrid", "sms_twilio") for name in exchanges(plugin)]
 
 
-@pytest.mark.parametrize(("plugin", "name"), TAPED)
+@pytest.mark.parametrize(("plugin", "name"), DOCUMENTED)
 def test_a_cassette_plays_what_is_documented(plugin: str, name: str) -> None:
     documented = exchanges(plugin)[name]
     (interaction,) = yaml.safe_load(tape(plugin, name).read_text(encoding="utf-8"))["interactions"]
@@ -71,8 +69,5 @@ def test_a_cassette_plays_what_is_documented(plugin: str, name: str) -> None:
         assert headers[header.lower()] in (value, [value])
 
 
-@pytest.mark.parametrize("plugin", ["email_sendgrid", "sms_twilio"])
-def test_every_documented_exchange_has_a_cassette(plugin: str) -> None:
-    documented = exchanges(plugin)
-    assert len(documented) >= 14
-    assert [name for name in documented if not tape(plugin, name).exists()] == []
+def test_there_are_as_many_as_are_known_of() -> None:
+    assert len(DOCUMENTED) >= 48
