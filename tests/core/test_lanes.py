@@ -12,6 +12,7 @@ from waypost.clock import MINUTE, SECOND
 from waypost.outbox import lane
 from waypost.plugin import AccountBlocked, Context, OutboundMessage, OutcomeUnknown, RateLimited, SendResult, Transient
 from waypost.store import gateways
+from waypost.store.gateways import Gateway
 from world import TO, OpenWorld, Partner, World
 
 
@@ -202,13 +203,19 @@ async def test_an_app_whose_messages_must_wait_starves_nobody(world: World) -> N
         await world.status(await world.accept(due, number(n)), "SENT")
 
 
-async def test_throughput_is_limited_per_second(world: World) -> None:
+async def five_a_second(world: World) -> Gateway:
+    """A gateway for which twelve messages wait, and which sends five in a second."""
     gateway = await world.gateway(rate_per_second=5)
     await world.rate(gateway)
     partner = await world.partner(gateway)
     for n in range(12):
         await world.accept(partner, number(n))
     await world.start()
+    return gateway
+
+
+async def test_throughput_is_limited_per_second(world: World) -> None:
+    await five_a_second(world)
     for expected in (5, 10, 12):
         await world.channel.called(expected)
         await world.rest()
@@ -218,12 +225,7 @@ async def test_throughput_is_limited_per_second(world: World) -> None:
 
 async def test_a_lane_whose_throughput_is_used_up_waits_for_the_next_token(world: World) -> None:
     """It does not ask the database again and again meanwhile."""
-    gateway = await world.gateway(rate_per_second=5)
-    await world.rate(gateway)
-    partner = await world.partner(gateway)
-    for n in range(12):
-        await world.accept(partner, number(n))
-    await world.start()
+    gateway = await five_a_second(world)
     await world.channel.called(5)
     await world.rest()
     assert await world.node.outbox.lanes[gateway.id]._turn() == min(world.node.config.poll, 1 / 5)
