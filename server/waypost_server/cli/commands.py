@@ -24,7 +24,7 @@ from waypost_server.cli import (
     rates,
     routes,
 )
-from waypost_server.cli.failure import CommandError
+from waypost_server.cli.errors import CommandError
 from waypost_server.cli.present import Json, present, say
 from waypost_server.cli.reach import load_config
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from waypost_server.cli.failure import CommandError
+from waypost_server.cli.errors import CommandError
 from waypost_server.cli.present import Json, present, say
 from waypost_server.cli.reach import load_config
 from waypost_server.node_lock import NodeLock, database_path

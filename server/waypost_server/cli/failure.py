@@ -10,20 +10,14 @@ from collections.abc import Sequence
 
 import typer
 
+from waypost_server.cli.errors import AnswerLostError, CommandError
+
 REFUSED = 1
 NOT_UNDERSTOOD = 2
 INTERRUPTED = 130
 
 #: Typer brings its own click and does not export the root of its errors.
 _UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
-
-
-class AnswerLostError(Exception):
-    """The answer could not be written; the message says why and what to do."""
-
-
-class CommandError(Exception):
-    """The command cannot be done; the message says why and what to do."""
 
 
 def run_safely(arguments: Sequence[str]) -> int:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from waypost_server.cli.failure import CommandError
+from waypost_server.cli.errors import CommandError
 from waypost_server.cli.grades import remember
 from waypost_server.cli.present import Json, present, say
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from waypost_server.cli.failure import AnswerLostError
+from waypost_server.cli.errors import AnswerLostError
 
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document instead.")]
 Column = str | Callable[[Mapping[str, Any]], Any]

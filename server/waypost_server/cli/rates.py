@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from waypost_server.cli.failure import CommandError
+from waypost_server.cli.errors import CommandError
 from waypost_server.cli.present import Json, lines, present, table, warn
 from waypost_server.cli.reach import ask
 

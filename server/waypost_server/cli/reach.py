@@ -10,7 +10,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
-from waypost_server.cli.failure import CommandError
+from waypost_server.cli.errors import CommandError
 from waypost_server.node_lock import NodeLock, database_path, short_path, socket_path
 
 if TYPE_CHECKING:
