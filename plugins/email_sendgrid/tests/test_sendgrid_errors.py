@@ -78,6 +78,34 @@ def test_a_refusal_is_the_table_s(status: int, error: Any, expected: type[Channe
     assert LEAK not in raised.detail
 
 
+@pytest.mark.parametrize(
+    ("status", "field", "code"),
+    [
+        (400, "personalizations.0.tone", "invalid_request"),
+        (400, "personalizations.0.ccs", "invalid_request"),
+        (400, "personalizations.x.to", "invalid_request"),
+        (400, "more.personalizations.0.to", "invalid_request"),
+        (400, "fromage", "invalid_request"),
+        (400, "more.subject", "invalid_request"),
+        (400, "more.template_id", "invalid_request"),
+        (400, "more.asm", "invalid_request"),
+        (400, "more.ip_pool_name", "invalid_request"),
+        (403, "fromage", "forbidden"),
+        (403, "more.from", "forbidden"),
+    ],
+)
+def test_a_field_is_known_by_its_whole_name(status: int, field: str, code: str) -> None:
+    assert refusal(answer(status, says("No.", field)), NOW).provider_code == code
+
+
+def test_of_a_long_message_the_beginning_tells() -> None:
+    """A pattern is not searched in whatever a server wrote, but in as much as a sentence has."""
+    known, padding = "access forbidden", "x" * 500
+    assert refusal(answer(403, {"message": known + padding}), NOW).provider_code == "access_forbidden"
+    assert refusal(answer(403, {"message": padding[len(known) :] + known}), NOW).provider_code == "access_forbidden"
+    assert refusal(answer(403, {"message": padding + known}), NOW).provider_code == "forbidden"
+
+
 def test_every_row_of_the_table_is_tested() -> None:
     assert {row.code for row in REFUSALS} == {code for *_, code in ROWS} - {"rate_limited"}
 

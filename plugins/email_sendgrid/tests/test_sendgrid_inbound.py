@@ -274,6 +274,44 @@ def test_more_files_than_a_message_holds_are_named_in_raw() -> None:
     assert len(event.raw["files"]) == 60
 
 
+LONG = "".join(chr(ord("a") + number % 26) for number in range(30_000))
+
+
+def test_what_is_longer_than_a_message_holds_is_cut_and_costs_no_mail() -> None:
+    """Mail has no such limits; what is cut is whole in the raw event."""
+    named = f"{LONG[:1500]} <ada.okafor@example.com>"
+    headers = f"Message-ID: <1@x>\nReply-To: {LONG[:3000]}\nReferences: <2@x> {LONG[:3000]}\n"
+    copies = ", ".join(f"{'n' * 400} <{number}@example.com>" for number in range(30))
+    head = (
+        f'Content-Disposition: form-data; name="attachment1"; filename="{LONG[:400]}"\r\n'
+        f"Content-Type: text/{LONG[:400]}"
+    ).encode()
+    ids = json.dumps({LONG[:400]: "attachment1"})
+    fields = {**BASIC, "from": named, "subject": LONG[:2000], "headers": headers, "cc": copies, "content-ids": ids}
+    event = one(form(fields, [(head, b"data")]))
+    content = event.content
+    assert (content.subject, content.from_name, event.sender_name) == (LONG[:998], LONG[:255], LONG[:255])
+    assert content.reply_to == LONG[:320]
+    assert content.headers == {
+        "message-id": "<1@x>", "references": f"<2@x> {LONG}"[:2000], "reply-to": LONG[:2000],
+    }  # fmt: skip
+    assert content.cc == ("n" * 320,) * 30
+    (attached,) = content.attachments
+    assert (attached.filename, attached.mime_type) == (LONG[:255], f"text/{LONG}"[:255])
+    assert attached.content_id == LONG[:255]
+    assert event.raw["fields"] | {"subject": LONG[:2000], "from": named, "cc": copies} == event.raw["fields"]
+
+
+def test_more_copies_than_a_message_names_cost_no_mail() -> None:
+    everybody = ", ".join(f"{number}@x.example" for number in range(2000))
+    assert one(form({**BASIC, "cc": everybody})).content.cc == tuple(f"{number}@x.example" for number in range(100))
+    reached = [f"{number}@{'x' * 50}.example" for number in range(2000)]
+    event = one(form({**BASIC, "envelope": json.dumps({"to": reached, "from": "ada.okafor@example.com"})}))
+    assert event.content.headers["envelope-to"] == ", ".join(reached)[:10_000]
+    (nobody,) = email.parse_event(form({**BASIC, "to": "x" * 400 + "@example.com"}))
+    assert isinstance(nobody, UnknownEvent)
+
+
 def test_an_automatic_reply_can_be_told() -> None:
     event = one(form({**BASIC, "headers": "Auto-Submitted: auto-replied\nPrecedence: bulk\nX-Secret: 1"}))
     assert event.content.headers == {"auto-submitted": "auto-replied", "precedence": "bulk"}

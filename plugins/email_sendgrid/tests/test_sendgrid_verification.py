@@ -132,6 +132,16 @@ async def test_unsigned_mail_proves_itself_by_the_secret(delivery, webhook_conte
         assert isinstance(await email.verify_webhook(with_secret, one), Rejected)
 
 
+@pytest.mark.parametrize(("user", "good"), [("waypost", True), ("", True), ("waypost:pass", False)])
+async def test_a_secret_may_hold_colons(user: str, good: bool, delivery, webhook_context, account) -> None:
+    """The user's name ends at the first (RFC 7617), and `https://waypost:pass:word:@…` is such a URL."""
+    secret = "pass:word:" if good else "word:"
+    known = webhook_context(account=account.model_copy(update={"inbound_secret": SecretStr(secret)}))
+    written = f"{user}:{secret}".encode()
+    request = with_headers(delivery(UNSIGNED), authorization="Basic " + base64.b64encode(written).decode())
+    assert isinstance(await email.verify_webhook(known, request), Verified if good else Rejected)
+
+
 async def test_the_inbound_secret_is_no_key_to_events(delivery, webhook_context) -> None:
     account = SendGridAccount(api_key=SecretStr("SG.x.y"), inbound_secret=SecretStr("secret"))
     request = dataclasses.replace(delivery("event_delivered.json"), query=(("key", "secret"),))

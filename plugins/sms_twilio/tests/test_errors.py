@@ -148,6 +148,18 @@ def test_a_rate_limit_says_who_and_how_long(code: int, scope: str, wait: float |
     assert (error.scope, error.retry_after) == (scope, wait)
 
 
+#: What one sender, and not the whole account, has sent too much of. Daily caps and queues are a number's or a brand's.
+OF_THE_SENDER = {21611, 30001, 30022, 30023, 30025, 30026, 30027, 63018}
+
+
+@pytest.mark.parametrize("code", [code for code, cls in TABLE if cls is RateLimited])
+def test_whom_a_rate_limit_stops(code: int) -> None:
+    error = error_for(code)
+    assert isinstance(error, RateLimited)
+    assert error.scope == ("sender" if code in OF_THE_SENDER else "account")
+    assert error.retry_after == (3600 if code in {30023, 30025, 30026, 30027, 63038} else None)
+
+
 ODD = [
     (400, b'{"code": "21610"}', OptedOut, "21610"),
     (400, b'{"code":21610}', OptedOut, "21610"),
