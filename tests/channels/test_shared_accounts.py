@@ -93,7 +93,7 @@ async def test_what_nobody_can_place_is_nobodys_until_an_operator_says(gateway: 
     assert await column(gateway, channel_event.c.gateway_id) == [""]
     assert await column(gateway, delivery.c.state) == ["failed"]
     (problem,) = await column(gateway, delivery.c.problem)
-    assert problem == "it came to an address that is no gateway's sender, or two apps'; list it as one gateway's sender"
+    assert problem.startswith("it came to an address that is no gateway's sender, or two apps';")
 
     await gateway.change(rows[1], senders=OURS[1:])
     assert await gateway.database.write(lambda conn: deliveries.queue_again(conn, "sms_twilio")) == 1
@@ -132,6 +132,19 @@ async def test_of_one_apps_gateways_the_one_with_the_number_is_told(gateway: Dep
     for path in (SHARED, f"{SHARED}/{rows[0].id}"):
         await post(gateway, sms(gateway, OURS[1], path=path))
     assert await told(gateway) == ([rows[1].id], {rows[1].id})
+
+
+@pytest.mark.parametrize("listed", [OURS, ()], ids=["listed", "not listed"])
+async def test_a_disabled_gateway_stands_in_nobodys_way(gateway: Deployment, listed: tuple[str, ...]) -> None:
+    """Its number has gone to another app's gateway, whose customers write to it now."""
+    rows = await of_one_account(gateway, listed, listed)
+    await gateway.change(rows[0], status="disabled")
+    await post(gateway, sms(gateway, OURS[1]))
+    assert await told(gateway) == ([rows[1].id], {rows[1].id})
+    await gateway.change(rows[1], status="disabled")
+    await post(gateway, sms(gateway, OURS[1], MessageSid="SM" + "2" * 32))
+    assert (await told(gateway))[0] == [rows[1].id]
+    assert await column(gateway, delivery.c.state) == ["applied", "failed"]
 
 
 async def test_of_one_apps_gateways_the_first_is_told_of_what_none_lists(gateway: Deployment) -> None:
@@ -191,3 +204,31 @@ async def test_a_receipt_that_is_early_waits_for_whichever_gateway_sent_the_mail
     assert await post(gateway, simulator.batch([event])) == 200
     (waiting,) = await gateway.database.read(lambda conn: conn.execute(select(parked_event)).all())
     assert {waiting.gateway_id, *waiting.also.split()} == {first.id, second.id}
+
+
+# ---- one number at Meta, which is the account itself
+
+
+async def test_a_number_that_has_gone_to_another_app_is_that_apps(run: RunDeployment) -> None:
+    """Two apps' gateways for one number are nobody's but on a gateway's own URL, until one of them is disabled."""
+    gateway = await run(["whatsapp"])
+    simulator: Any = gateway.simulators["whatsapp"]
+    meta = await gateway.provider_app_of("whatsapp", simulator.provider_app_settings())
+    org = await gateway.organization(currency="SGD")
+    rows = []
+    for _ in range(2):
+        app = await gateway.app(org)
+        settings = simulator.account_settings()
+        rows.append(await gateway.configured("whatsapp", settings, provider_app_id=meta.id, app_id=app.id))
+
+    async def arrives(path: str) -> list[str]:
+        simulator.inbound_url = gateway.url + path
+        assert await post(gateway, simulator.inbound("Hello")) == 200
+        return await column(gateway, inbound_message.c.gateway_id)
+
+    assert await arrives("/webhooks/whatsapp") == []
+    assert await column(gateway, delivery.c.state) == ["failed"]
+    assert await arrives(f"/webhooks/whatsapp/{rows[1].id}") == [rows[1].id]
+    await gateway.change(rows[0], status="disabled")
+    assert await arrives("/webhooks/whatsapp") == [rows[1].id] * 2
+    assert set(await column(gateway, conversation.c.gateway_id)) == {rows[1].id}

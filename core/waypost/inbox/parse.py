@@ -24,7 +24,9 @@ _LOG = logger()
 #: How long a plugin may take over a delivery that is parsed beside the event loop, in seconds.
 PARSE_DEADLINE = 20.0
 #: Why a delivery is kept as failed whose gateways are of several apps: somebody wrote to an address that none has.
-ADDRESSEE_UNKNOWN = "it came to an address that is no gateway's sender, or two apps'; list it as one gateway's sender"
+ADDRESSEE_UNKNOWN = (
+    "it came to an address that is no gateway's sender, or two apps'; list it as one gateway's, or disable the other"
+)
 #: The method under which an event is kept that a listener emitted and that could not be applied.
 EMITTED = "EMITTED"
 

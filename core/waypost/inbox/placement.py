@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from waypost.host.dispatch import ChannelPlugin, PluginFaultError
 from waypost.plugin.errors import ChannelError
 from waypost.plugin.events import AddressChange, ChannelEvent, ConsentChange, Engagement, InboundMessage
-from waypost.plugin.types import Address, ChannelInfo
+from waypost.plugin.types import ChannelInfo
 from waypost.routing import Directory
 from waypost.store.deliveries import Delivery
 from waypost.store.gateways import Gateway
@@ -60,18 +60,16 @@ class Placement:
         named = directory.gateways.get(delivery.gateway_id or "")
         if named is not None and self._is_for_another(named, event):
             named = None  # one signed POST may carry several accounts' events, whichever URL it was sent to
-        if named is None:
-            found = _of_account(directory, delivery, event)
-            return Placed(event, found, found, hidden)
-        gateways = spoken_for(directory, named)
+        gateways = spoken_for(directory, named) if named else _of_account(directory, delivery, event)
         if delivery.also:
             verified = (directory.gateways.get(other) for other in delivery.also)
             gateways = tuple(dict.fromkeys((*gateways, *filter(None, verified))))
-        if not isinstance(event, PERSONAL):
+        if not gateways or not isinstance(event, PERSONAL):
             return Placed(event, gateways, gateways[:1])
-        rivals = directory.by_account_ref(named.plugin, named.account_ref) if named.account_ref else gateways
+        account_ref = gateways[0].account_ref
+        rivals = directory.by_account_ref(delivery.plugin, account_ref) if account_ref else gateways
         if len(gateways) < 2 and len(rivals) < 2:
-            return Placed(event, gateways, gateways[:1], hidden)
+            return Placed(event, gateways, gateways, hidden)
         return Placed(event, gateways, self._told(delivery, event, gateways, rivals), hidden)
 
     def _is_for_another(self, named: Gateway, event: ChannelEvent) -> bool:
@@ -84,24 +82,30 @@ class Placement:
     def _told(
         self, delivery: Delivery, event: ChannelEvent, gateways: tuple[Gateway, ...], rivals: Sequence[Gateway]
     ) -> tuple[Gateway, ...]:
-        """Those of the gateways that an event was said to; none where that may be another app's."""
-        named = gateways[0]
-        if self._is_shared(named) and named.account_ref is not None:
-            return tuple(gateway for gateway in gateways if gateway.account_ref == named.account_ref)
-        ours = None if isinstance(event, AddressChange) else event.recipient  # type: ignore[attr-defined]
-        everybody = dict.fromkeys((*gateways, *rivals))
-        listing = [gateway for gateway in everybody if ours is not None and self._lists(gateway, ours)]
-        if not listing:
-            # The URL it came to says enough; and of one app's gateways one is as good as another.
-            return gateways[:1] if _came_to(named, delivery) or _are_one_apps(everybody) else ()
-        proved = tuple(gateway for gateway in listing if gateway in gateways)
-        if _are_one_apps(listing):
-            return proved
-        return (named,) if named in proved and _came_to(named, delivery) else ()
+        """Those of the gateways that an event was said to; none where that may be another app's.
 
-    def _lists(self, gateway: Gateway, address: Address) -> bool:
-        """Whether an address is one of a gateway's senders, however either is written."""
-        return any(address.value in (sender, self._normal(gateway, sender)) for sender in gateway.senders)
+        `rivals` have the same account, and another secret.
+        """
+        named, used = gateways[0], _in_use(gateways)
+        # A shared URL's account is the number or the page itself, and all of its gateways have it.
+        listing = used if self._is_shared(named) else [gateway for gateway in used if self._lists(gateway, event)]
+        if listing:
+            if _are_one_apps(listing):
+                return tuple(listing)
+            return (named,) if named in listing and _came_to(named, delivery) else ()
+        everybody = _in_use((*gateways, *rivals))
+        if any(self._lists(gateway, event) for gateway in everybody):
+            return ()
+        # The URL it came to says enough; and of one app's gateways one is as good as another.
+        if _came_to(named, delivery):
+            return (named,)
+        return tuple(used[:1]) if _are_one_apps(everybody) else ()
+
+    def _lists(self, gateway: Gateway, event: ChannelEvent) -> bool:
+        """Whether an event was said to one of a gateway's senders, however either is written."""
+        if not isinstance(event, InboundMessage | Engagement | ConsentChange) or event.recipient is None:
+            return False
+        return any(event.recipient.value in (sender, self._normal(gateway, sender)) for sender in gateway.senders)
 
     def _normal(self, gateway: Gateway, sender: str) -> str:
         try:
@@ -145,7 +149,13 @@ def _same_secret(one: Gateway, other: Gateway) -> bool:
     return one.app_id == other.app_id and one.provider_app_id == other.provider_app_id
 
 
-def _are_one_apps(gateways: Sequence[Gateway] | Mapping[Gateway, None]) -> bool:
+def _in_use(gateways: Sequence[Gateway]) -> list[Gateway]:
+    """Without those that were disabled, as when a number has gone to another app's gateway; all if all of them were."""
+    everybody = list(dict.fromkeys(gateways))
+    return [gateway for gateway in everybody if gateway.status != "disabled"] or everybody
+
+
+def _are_one_apps(gateways: Sequence[Gateway]) -> bool:
     return len({gateway.app_id for gateway in gateways}) == 1
 
 
