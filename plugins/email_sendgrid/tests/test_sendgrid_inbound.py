@@ -172,6 +172,13 @@ def test_the_envelope_says_whom_it_reached() -> None:
     assert event.sender == (ADA,)
 
 
+@pytest.mark.parametrize("stray", [b"\xfc", rb"\ud800", b"\x01"])
+def test_one_strange_address_costs_the_envelope_no_other(stray: bytes) -> None:
+    """A mail to a hidden copy has nothing but the envelope to find its gateway's address by."""
+    envelope = b'{"to":["hidden@in.shop.example.test","m' + stray + b'ller@in.shop.example.test"],"from":"a@b.example"}'
+    assert one(form({**BASIC, "envelope": envelope})).recipient.value == "hidden@in.shop.example.test"
+
+
 def test_whom_else_it_reached_is_not_lost() -> None:
     reached = ["sales@in.example", "support@in.example", "sales@in.example", "no address"]
     event = one(form({**BASIC, "envelope": json.dumps({"to": reached, "from": "ada@example.com"})}))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
-import orjson
+from waypost.plugin.received import read_json
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
@@ -62,10 +62,7 @@ class ParseForm:
 
     def object(self, name: str) -> dict[str, Any]:
         """A field that holds a JSON object; an empty one where it holds anything else."""
-        try:
-            value = orjson.loads(self.fields.get(name, b""))
-        except orjson.JSONDecodeError:
-            return {}
+        value = read_json(self.fields.get(name, b""))
         return value if isinstance(value, dict) else {}
 
     @cached_property
