@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 SQLITE, POSTGRES = "sqlite:///", "postgresql"
 #: How long it may take to connect, in seconds, where the URL has no `connect_timeout`.
@@ -72,6 +72,10 @@ def _check_file(path: str) -> None:
 
 def postgres_address(url: str) -> PostgresAddress:
     """A PostgreSQL URL in its parts, with the options of libpq that asyncpg knows. Raises `InvalidAddressError`."""
+    # The configuration is checked here, also by commands that leave the database to a node and start quicker without.
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
     scheme = url.partition("://")[0]
     if scheme not in (POSTGRES, f"{POSTGRES}+asyncpg"):
         if scheme.startswith("postgres"):
