@@ -9,5 +9,5 @@ from running_gateway import *  # noqa: F403
 
 @pytest.fixture
 async def gateway(run: RunDeployment) -> Deployment:
-    """A gateway with both of Twilio's channels, which waits for verdicts longer than a slow machine takes."""
-    return await run(["sms_twilio", "whatsapp_twilio"], wait=20)
+    """A gateway with both of Twilio's channels."""
+    return await run(["sms_twilio", "whatsapp_twilio"])

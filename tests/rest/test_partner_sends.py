@@ -8,6 +8,7 @@ import time
 import pytest
 from deployment import Deployment, RunDeployment
 from fake_channel import FakeChannel
+from waypost.config import Config
 from waypost.plugin import OutboundMessage, SendResult
 from waypost.plugin.types import Context
 from world import Partner
@@ -126,7 +127,7 @@ async def _timed(gateway: Deployment, partner: Partner, **headers: str) -> tuple
 
 
 async def test_a_hanging_provider_leaves_it_queued_after_two_seconds(run: RunDeployment, slow: Slow) -> None:
-    gateway = await run([], [slow])
+    gateway = await run([], [slow], wait=Config.model_fields["wait"].default)
     partner = await gateway.newcomer()
     took, status, applied = await _timed(gateway, partner)
     assert (status, applied) == ("QUEUED", None)

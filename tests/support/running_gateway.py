@@ -57,8 +57,11 @@ def store(request: pytest.FixtureRequest) -> Database:
 
 @pytest.fixture
 def configured() -> Mapping[str, Any]:
-    """The configuration of every gateway that is run, where its test says nothing else."""
-    return {}
+    """The configuration of every gateway that is run, where its test says nothing else.
+
+    Verdicts are waited for longer than a slow machine takes.
+    """
+    return {"wait": 20}
 
 
 @pytest.fixture
