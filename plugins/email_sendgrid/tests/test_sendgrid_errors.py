@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from error_sheets import sheet_cases
 from waypost.plugin import (
     AccountBlocked,
     ChannelError,
@@ -65,6 +66,31 @@ ROWS = [
     (415, says("Content-Type should be application/json."), Permanent, "unsupported_type"),
     (429, says("too many requests"), RateLimited, "rate_limited"),
 ]  # fmt: skip
+
+
+#: What the fact sheet's classes are among ours.
+SHEET: dict[str, type[ChannelError]] = {
+    "auth": AccountBlocked,
+    "account": AccountBlocked,
+    "config": Misconfigured,
+    # Nothing can be sent until an operator has seen to the key, whichever of the two it is.
+    "auth/config": AccountBlocked,
+    "permanent recipient": InvalidRecipient,
+    "permanent request": ContentRejected,
+    "rate limit": RateLimited,
+    "transient, outcome unknown": OutcomeUnknown,
+}
+#: The field that an answer names in a case that is known by it.
+FIELDS = {"validation": "subject", "bad `to` address": "personalizations.0.to.0.email"}
+#: The request's form is ours, not the partner's content: no other content would mend it.
+DIFFERENT = {415: Permanent}
+
+
+@pytest.mark.parametrize(("status", "word", "case"), sheet_cases("email_sendgrid"))
+def test_each_row_of_the_fact_sheet(status: int, word: str, case: str) -> None:
+    raised = refusal(answer(status, says(case.replace('"', ""), FIELDS.get(case))), NOW)
+    assert type(raised) is DIFFERENT.get(status, SHEET[word])
+    assert raised.http_status == status
 
 
 @pytest.mark.parametrize(("status", "error", "expected", "code"), ROWS)

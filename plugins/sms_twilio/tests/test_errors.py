@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from error_sheets import sheet_rows
 from waypost.plugin import (
     AccountBlocked,
     ChannelError,
@@ -104,6 +105,55 @@ TABLE = [
     *_row([63062], Misconfigured),
     *_row(range(11200, 11238), Misconfigured),
 ]
+
+#: What the fact sheet's classes are among ours.
+SHEET: dict[str, tuple[type[ChannelError], ...]] = {
+    "auth": (AccountBlocked,),
+    "account": (AccountBlocked,),
+    "config": (Misconfigured,),
+    "our fault": (Misconfigured,),
+    "outside window": (OutsideWindow,),
+    "opt-out": (OptedOut,),
+    "opt-out / permanent recipient": (OptedOut,),
+    "permanent recipient": (InvalidRecipient,),
+    "permanent recipient (or other sender)": (InvalidRecipient,),
+    # The address itself is good, and is not to be given up.
+    "permanent recipient now": (Permanent,),
+    "permanent request": (ContentRejected, Permanent),
+    "permanent request or transient": (ContentRejected,),
+    "permanent for this content/sender": (ContentRejected,),
+    "expired: resend only if still useful": (Permanent,),
+    "none": (Permanent,),
+    "rate limit": (RateLimited,),
+    "rate limit until next day": (RateLimited,),
+    "transient (rate)": (RateLimited,),
+    "transient": (Transient,),
+    "transient once": (Transient,),
+    "transient for hours; not a bad number": (Transient,),
+    "transient, outcome unknown": (OutcomeUnknown,),
+}
+#: The sheet says transient; but no page of Twilio's says that such a request was not processed.
+DIFFERENT = {20500: OutcomeUnknown, 20503: OutcomeUnknown}
+
+
+@pytest.mark.parametrize(("code", "word"), [(code, word) for code, _, word in sheet_rows("sms_twilio")])
+def test_each_row_of_the_fact_sheet(code: int, word: str) -> None:
+    cls, _ = ERRORS[code]
+    assert cls in ((DIFFERENT[code],) if code in DIFFERENT else SHEET[word])
+    assert cls is dict(TABLE)[code]
+
+
+#: Of which the sheet's rows give the ends.
+RANGES = (range(11200, 11238), range(20101, 20108), range(21701, 21706))
+
+
+def test_no_code_is_of_our_own_making() -> None:
+    listed = {code for code, _, _ in sheet_rows("sms_twilio")}
+    assert set(ERRORS) == listed.union(*RANGES)
+    for codes in RANGES:
+        assert {codes[0], codes[-1]} <= listed
+        assert len({ERRORS[code] for code in codes}) == 1
+
 
 PRIVATE = "to +14155550142: 'my secret text'"
 
