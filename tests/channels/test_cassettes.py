@@ -71,3 +71,10 @@ def test_a_cassette_plays_what_is_documented(plugin: str, name: str) -> None:
 
 def test_there_are_as_many_as_are_known_of() -> None:
     assert len(DOCUMENTED) >= 48
+
+
+@pytest.mark.parametrize("plugin", ["email_sendgrid", "sms_twilio"])
+def test_no_cassette_lies_idle(plugin: str) -> None:
+    tests = PLUGINS / plugin / "tests"
+    named = "".join(path.read_text(encoding="utf-8") for path in tests.glob("test_*.py"))
+    assert [path.stem for path in (tests / "cassettes").glob("*.yaml") if f'"{path.stem}"' not in named] == []

@@ -57,6 +57,7 @@ ROWS = [
     (401, says("Maximum credits exceeded"), AccountBlocked, "credits_exceeded"),
     (403, says("The from address does not match a verified Sender Identity. Mail", "from"), Misconfigured,
      "unverified_sender"),
+    (403, says("The from address does not match a verified Sender Identity."), Misconfigured, "unverified_sender"),
     (403, says("No.", "from"), Misconfigured, "unverified_sender"),
     (403, says("access forbidden"), AccountBlocked, "access_forbidden"),
     (403, says("anything else"), Misconfigured, "forbidden"),
@@ -135,7 +136,9 @@ def test_every_row_of_the_table_is_tested() -> None:
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 301, 204, 200])
 def test_what_is_neither_acceptance_nor_refusal_is_unknown(status: int) -> None:
-    assert type(refusal(answer(status, says("x")), NOW)) is OutcomeUnknown
+    unknown = refusal(answer(status, says("x")), NOW)
+    assert type(unknown) is OutcomeUnknown
+    assert unknown.http_status == status
     assert type(refusal(HttpReply(status, {}, b"<html>x</html>"), NOW)) is OutcomeUnknown
 
 
@@ -150,17 +153,20 @@ def test_of_several_errors_the_recipient_s_speaks_first() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b'{"errors": 7}', b'{"errors": [7, null]}', b'{"errors": [{"field": 7}]}']
+    "body", [b"", b"[]", b'{"errors": 7}', b'{"errors": []}', b'{"errors": [7, null]}', b'{"errors": [{"field": 7}]}']
 )
 def test_a_refusal_without_its_json_is_still_one(body: bytes) -> None:
-    assert type(refusal(HttpReply(400, {}, body), NOW)) is Permanent
-    assert type(refusal(HttpReply(401, {}, body), NOW)) is AccountBlocked
+    for status, cls, code in ((400, Permanent, "invalid_request"), (401, AccountBlocked, "bad_key")):
+        raised = refusal(HttpReply(status, {}, body), NOW)
+        assert type(raised) is cls
+        assert raised.provider_code == code
 
 
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
         ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "Tue, 10 Nov 2026 09:16:30 GMT"}, 90.0),
         ({"x-ratelimit-reset": str(int(NOW.timestamp()) + 60)}, 60.0),
         ({"x-ratelimit-reset": str(int(NOW.timestamp()) - 60)}, 0.0),
         ({"retry-after": "3", "x-ratelimit-reset": "9999999999"}, 3.0),

@@ -22,6 +22,7 @@ from waypost.plugin import (
     WebhookRequest,
 )
 from waypost.plugin.errors import ERROR_CLASSES
+from waypost.plugin.signatures import sha256_hex
 from waypost_email_sendgrid.address import fingerprint
 from waypost_email_sendgrid.bounces import bounce, drop
 from waypost_email_sendgrid.channel import email
@@ -83,6 +84,13 @@ def test_a_deferral_is_a_note_and_no_status(delivery) -> None:
     assert event.occurred_at == at(1794302102)
 
 
+@pytest.mark.parametrize(("attempt", "told"), [("1", "1"), (2, 2), ([3], None), (True, None), (None, None)])
+def test_a_deferral_tells_the_attempt_where_it_is_one(attempt, told, delivery) -> None:
+    (written,) = json.loads(delivery("event_deferred.json").body)
+    (event,) = email.parse_event(batch({**written, "attempt": attempt}))
+    assert event.detail == {"event": "deferred", "attempt": told, "copy": False}
+
+
 @pytest.mark.parametrize(("name", "machine"), [("event_open.json", False), ("event_open_machine.json", True)])
 def test_an_open_is_an_engagement(name, machine, delivery) -> None:
     (event,) = email.parse_event(delivery(name))
@@ -114,6 +122,14 @@ def test_consent_changes(name, state, scope, seconds, delivery) -> None:
     assert event.occurred_at == at(seconds)
 
 
+@pytest.mark.parametrize(("group", "scope"), [("news", "news"), ("9" * 500, "9" * 200), (10**18, str(10**18))])
+def test_a_group_is_a_scope_of_consent_whatever_its_name(group, scope, delivery) -> None:
+    (written,) = json.loads(delivery("event_group_unsubscribe.json").body)
+    (event,) = email.parse_event(batch({**written, "asm_group_id": group}))
+    assert isinstance(event, ConsentChange)
+    assert (event.scope, event.state) == (scope, "opted_out")
+
+
 def test_an_account_alert(delivery) -> None:
     (event,) = email.parse_event(delivery("event_account_status_change.json"))
     assert isinstance(event, AccountUpdate)
@@ -132,6 +148,27 @@ def test_which_news_of_an_account_stop_it(kind: str, state: str, delivery) -> No
     (written,) = json.loads(delivery("event_account_status_change.json").body)
     (event,) = email.parse_event(batch({**written, "type": kind}))
     assert (event.state, event.detail) == (state, kind)
+
+
+@pytest.mark.parametrize("kind", ["suspended: ada@example.com", "suspendü", "two words", "٣", "", 7])
+def test_an_account_alert_shows_no_words_but_sendgrid_s_own(kind, delivery) -> None:
+    (written,) = json.loads(delivery("event_account_status_change.json").body)
+    (event,) = email.parse_event(batch({**written, "type": kind}))
+    assert isinstance(event, AccountUpdate)
+    assert event.detail == ""
+
+
+def test_an_address_that_we_would_not_write_to_has_a_will_too(delivery) -> None:
+    (written,) = json.loads(delivery("event_unsubscribe.json").body)
+    (event,) = email.parse_event(batch({**written, "email": "root@localhost"}))
+    assert isinstance(event, ConsentChange)
+    assert event.address == Address("email", "root@localhost")
+
+
+def test_a_click_on_what_is_no_link_is_one(delivery) -> None:
+    (written,) = json.loads(delivery("event_click.json").body)
+    (event,) = email.parse_event(batch({**written, "url": ["x"]}))
+    assert event.detail == {"event": "click", "url": None, "copy": False}
 
 
 def test_a_batch_keeps_its_order(delivery) -> None:
@@ -178,6 +215,46 @@ def test_what_a_copy_did_is_marked(name: str, delivery) -> None:
         assert (event.action, event.detail["copy"]) == (name, copy)
 
 
+def test_every_event_of_a_message_names_it_and_our_correlation(delivery) -> None:
+    written = json.loads(delivery("batch_all_event_types.json").body)
+    events = email.parse_event(batch(*({**event, "waypost_ref": "att_1"} for event in written)))
+    assert [(event.correlation, event.provider_id) for event in events] == [("att_1", MESSAGE_ID)] * len(written)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"event": "brand_new"}, "the type of the event is not known"),
+        ({"event": "delivered"}, "a receipt that names no message"),
+        ({"event": "unsubscribe", "email": "nobody"}, "a change of consent without an address"),
+        ({"event": "group_unsubscribe", "email": "ada@example.com"},
+         "a change of consent for a group without its number"),
+        ({"event": "group_unsubscribe", "email": "ada@example.com", "asm_group_id": ""},
+         "a change of consent for a group without its number"),
+    ],
+)  # fmt: skip
+def test_what_is_not_known_says_when_and_why(fields, reason) -> None:
+    written = {**fields, "sg_event_id": "e1", "timestamp": 1794302103}
+    (event,) = email.parse_event(batch(written))
+    assert event == UnknownEvent(event_id="e1", occurred_at=at(1794302103), raw=written, reason=reason)
+
+
+def test_an_address_that_is_none_is_not_compared_with_the_recipient_s() -> None:
+    written = {"event": "delivered", "sg_message_id": "a.b", "waypost_ref": "att_1", "waypost_to": "x", "email": 7}
+    (event,) = email.parse_event(batch(written))
+    assert isinstance(event, DeliveryUpdate)
+    assert (event.correlation, event.participant) == ("att_1", None)
+
+
+def test_ids_that_are_too_long_to_be_sendgrid_s_are_none() -> None:
+    for length, found in ((200, "x" * 200), (201, None)):
+        (event,) = email.parse_event(batch({"event": "open", "sg_message_id": "x" * length + ".y"}))
+        assert event.provider_id == found
+    for length, found in ((400, "x" * 400), (401, None)):
+        (event,) = email.parse_event(batch({"event": "open", "waypost_ref": "x" * length}))
+        assert event.correlation == found
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in FIXTURES.glob("*.json")))
 def test_the_same_delivery_gives_the_same_events(name, delivery) -> None:
     request = delivery(name)
@@ -194,6 +271,9 @@ def test_the_same_delivery_gives_the_same_events(name, delivery) -> None:
         ({"type": "bounce", "bounce_classification": "Content"}, "bounce", "ContentRejected"),
         ({"type": "bounce", "bounce_classification": "Unclassified"}, "bounce", "Permanent"),
         ({"type": "bounce", "status": "5.1.10"}, "bounce:5.1.10", "InvalidRecipient"),
+        ({"type": "bounce", "status": "5.7.1"}, "bounce:5.7.1", "Permanent"),
+        ({"type": "bounce", "bounce_classification": "Content", "status": "5.1.1"}, "bounce:5.1.1",
+         "ContentRejected"),
         ({"type": "bounce", "bounce_classification": "Technical", "status": "5.0.0"}, "bounce:5.0.0", "Permanent"),
         ({"type": "bounce", "bounce_classification": "Frequency or Volume Too High"}, "bounce", "Permanent"),
         ({"bounce_classification": "Technical"}, "bounce", "Permanent"),
@@ -204,6 +284,7 @@ def test_the_same_delivery_gives_the_same_events(name, delivery) -> None:
         ({"type": "blocked", "bounce_classification": "Frequency or Volume Too High"}, "blocked", "RateLimited"),
         ({"type": "expired"}, "expired", "Transient"),
         ({"type": "expired", "bounce_classification": "Unclassified"}, "expired", "Transient"),
+        ({"type": "expired", "bounce_classification": "Mailbox Unavailable"}, "expired", "InvalidRecipient"),
         ({"type": "new kind ada@example.com", "status": "ada@example.com"}, "bounce", "Permanent"),
         ({"type": 7, "status": 5, "bounce_classification": ["x"]}, "bounce", "Permanent"),
     ],
@@ -212,6 +293,23 @@ def test_why_it_bounced(fields, code, error_class) -> None:
     failure = bounce(fields)
     assert (failure.status, failure.code, failure.error_class) == ("undelivered", code, error_class)
     assert error_class in ERROR_CLASSES
+
+
+@pytest.mark.parametrize(
+    ("classification", "title"),
+    [
+        ("Invalid Address", "The mailbox does not exist."),
+        ("Mailbox Unavailable", "The mailbox is full, disabled or unavailable."),
+        ("Content", "The recipient's server refused the content."),
+        ("Reputation", "The recipient's server refused the sender's reputation."),
+        ("Frequency or Volume Too High", "The recipient's server found the mails too many."),
+        ("Technical", "The recipient's server had a technical fault."),
+        ("Unclassified", "The recipient's server refused the mail."),
+        ("Brand New", "The recipient's server refused the mail this time."),
+    ],
+)
+def test_every_documented_classification_says_more_than_the_type(classification, title) -> None:
+    assert bounce({"type": "blocked", "bounce_classification": classification}).title == title
 
 
 @pytest.mark.parametrize(
@@ -293,6 +391,7 @@ def test_whatever_a_value_is_its_neighbours_are_applied(key: str, oddity: bytes,
         (10**18, None),
         (-(10**18), None),
         ("soon", None),
+        ("١٧٩٤٣٠٢١٠٣", None),
         (True, None),
         (None, None),
         ([], None),
@@ -318,8 +417,11 @@ def test_an_event_without_a_usable_id_gets_one_from_its_own_words(sg_event_id) -
 )
 def test_a_body_that_is_no_batch_is_kept(body: bytes) -> None:
     (event,) = email.parse_event(dataclasses.replace(batch(), body=body))
-    assert isinstance(event, UnknownEvent)
-    assert "body" in event.raw
+    assert event == UnknownEvent(
+        event_id=f"body:{sha256_hex(body)[:40]}",
+        raw={"body": body.decode("utf-8", "replace")},
+        reason="the body is not a JSON list of events",
+    )
 
 
 def test_a_single_object_is_taken_for_a_batch_of_one(delivery) -> None:

@@ -108,9 +108,6 @@ async def test_unsigned_mail_proves_itself_by_the_secret(delivery, webhook_conte
     with_secret = webhook_context(account=account.model_copy(update={"inbound_secret": SecretStr(secret)}))
     request = delivery(UNSIGNED)
 
-    def basic(password: str) -> str:
-        return "Basic " + base64.b64encode(f"waypost:{password}".encode()).decode()
-
     good = [
         dataclasses.replace(request, query=(("key", secret),)),
         with_headers(request, authorization=basic(secret)),
@@ -140,6 +137,58 @@ async def test_a_secret_may_hold_colons(user: str, good: bool, delivery, webhook
     written = f"{user}:{secret}".encode()
     request = with_headers(delivery(UNSIGNED), authorization="Basic " + base64.b64encode(written).decode())
     assert isinstance(await email.verify_webhook(known, request), Verified if good else Rejected)
+
+
+def basic(password: str) -> str:
+    return "Basic " + base64.b64encode(f"waypost:{password}".encode()).decode()
+
+
+async def test_the_secret_alone_is_enough(delivery, webhook_context) -> None:
+    unsigned = delivery(UNSIGNED)
+    ctx = webhook_context(account=SendGridAccount(api_key=SecretStr("SG.x.y"), inbound_secret=SecretStr("secret")))
+    for good in (
+        dataclasses.replace(unsigned, query=(("key", "secret"),)),
+        with_headers(unsigned, authorization=basic("secret")),
+    ):
+        assert isinstance(await email.verify_webhook(ctx, good), Verified)
+    assert await email.verify_webhook(ctx, unsigned) == Rejected("wrong inbound secret")
+
+
+@pytest.mark.parametrize("secret", [None, SecretStr("")])
+async def test_where_no_secret_is_set_none_opens(secret, delivery, webhook_context, account) -> None:
+    unsigned = delivery(UNSIGNED)
+    ctx = webhook_context(account=account.model_copy(update={"inbound_secret": secret}))
+    for bad in (
+        dataclasses.replace(unsigned, query=(("key", ""),)),
+        with_headers(unsigned, authorization=basic("")),
+        with_headers(unsigned, authorization="Basic " + base64.b64encode(b"waypost").decode()),
+    ):
+        assert await email.verify_webhook(ctx, bad) == Rejected("the delivery is not signed")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("event_delivered.json", "no event webhook verification key is configured"),
+        ("inbound_parse_reply.multipart", "neither a parse verification key nor an inbound secret is configured"),
+    ],
+)
+async def test_what_is_not_configured_is_told_from_what_is_wrong(
+    name: str, reason: str, delivery, webhook_context, account
+) -> None:
+    """An unconfigured gateway answers 503, so that SendGrid tries again; a stranger gets 401."""
+    bare = webhook_context(account=SendGridAccount(api_key=SecretStr("SG.x.y")))
+    assert await email.verify_webhook(bare, delivery(name)) == Rejected(reason, unconfigured=True)
+    nobody = await email.verify_webhook(webhook_context(account=None), delivery(name))
+    assert nobody == Rejected("no account to verify with", unconfigured=True)
+    changed = dataclasses.replace(delivery(name), body=delivery(name).body + b" ")
+    assert await email.verify_webhook(webhook_context(), changed) == Rejected("wrong signature")
+    got = dataclasses.replace(delivery(name), method="GET")
+    assert await email.verify_webhook(webhook_context(), got) == Rejected("SendGrid only posts")
+    for junk in ("now", "١٧٩٤٣٠٢١٠٣", "1" * 13, "-1"):
+        timed = with_headers(delivery(name), **{TIMESTAMP: junk})
+        verdict = await email.verify_webhook(webhook_context(), timed)
+        assert verdict == Rejected("the signature's time is not a number")
 
 
 async def test_the_inbound_secret_is_no_key_to_events(delivery, webhook_context) -> None:

@@ -31,6 +31,7 @@ from waypost.plugin import (
 )
 from waypost.plugin.http import HttpReply
 from waypost_sms_twilio.channel import sms, whatsapp
+from waypost_sms_twilio.client import TwilioClient
 from waypost_sms_twilio.errors import ERRORS, error_code, error_for, raise_for_reply, receipt_error
 from waypost_sms_twilio.settings import TwilioSettings
 
@@ -298,6 +299,15 @@ async def test_documented_service_without_numbers(
     ctx = replace(context, callback_url=None)
     with cassette("error_21703_ms_no_numbers"), pytest.raises(Misconfigured):
         await sms.send(ctx, message(Text(body="x"), sender="MG393578e56aca76416da235415669597e"))
+
+
+async def test_documented_variables_that_are_no_json(context: Context, settings: TwilioSettings, cassette: Any) -> None:
+    """The channel writes JSON itself, so that only the client can be made to ask this."""
+    fields = {"to": "whatsapp:+16505550143", "from_": "whatsapp:+14155550100", "content_variables": "not json"}
+    client = TwilioClient(settings, context.http)
+    with cassette("error_21656_content_variables_invalid"), pytest.raises(ContentRejected) as caught:
+        await client.create_message({**fields, "content_sid": "HXf8aa5a783ac6df54b1d28473f2de4c75"})
+    assert caught.value.provider_code == "21656"
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 429, 500, 503])

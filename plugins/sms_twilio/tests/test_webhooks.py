@@ -131,8 +131,8 @@ async def test_a_json_body_must_be_the_signed_one(deliveries: Any, webhook_conte
 async def test_without_account_or_token_nothing_is_believed(deliveries: Any, webhook_context: WebhookContext) -> None:
     request = deliveries["sms_inbound_text"].request
     assert isinstance(await sms.verify_webhook(replace(webhook_context, account=None), request), Rejected)
-    assert isinstance(verify(request, [SecretStr("")]), Rejected)
-    assert isinstance(verify(request, []), Rejected)
+    for tokens in ([SecretStr("")], []):
+        assert verify(request, tokens) == Rejected("no auth token is configured", unconfigured=True)
 
 
 def test_sha256_signatures_with_a_shared_key() -> None:
@@ -227,6 +227,21 @@ def test_the_correlation_comes_from_the_callbacks_address() -> None:
     assert (event.correlation, event.status) == ("att_1.abc", "delivered")
 
 
+def test_a_callback_by_get_has_its_correlation_in_the_address_too() -> None:
+    query = (("MessageSid", "SM1"), ("MessageStatus", "sent"), ("To", "+14155550142"), ("ref", "att_1"))
+    (event,) = sms.parse_event(WebhookRequest(method="GET", url="https://gw.example.test/h", query=query))
+    assert isinstance(event, DeliveryUpdate)
+    assert (event.provider_id, event.status, event.correlation) == ("SM1", "sent", "att_1")
+
+
+def test_an_empty_correlation_is_none_and_of_two_values_the_first_counts() -> None:
+    form = [("MessageSid", "SM1"), ("MessageStatus", "sent"), ("MessageSid", "SM2"), ("MessageStatus", "failed")]
+    (event,) = sms.parse_event(replace(form_request(form), query=(("ref", ""),)))
+    assert event == DeliveryUpdate(
+        event_id="SM1.sent", status="sent", provider_id="SM1", raw={"MessageSid": "SM1", "MessageStatus": "sent"}
+    )
+
+
 def test_event_streams(deliveries: Any) -> None:
     request = deliveries["json_event_streams_delivered"].request
     (event,) = sms.parse_event(request)
@@ -276,6 +291,8 @@ def test_inbound_messages_of_event_streams() -> None:
     assert isinstance(stop, InboundMessage)
     assert isinstance(consent, ConsentChange)
     assert (consent.state, consent.address, consent.reason) == ("opted_out", PHONE, "STOP")
+    assert (consent.recipient, consent.account_ref, consent.occurred_at) == (OURS, ACCOUNT_SID, text.occurred_at)
+    assert consent.raw == stop.raw != text.raw
     assert isinstance(foreign, UnknownEvent)
     assert isinstance(nobody, UnknownEvent)
     (received,) = [event for event in whatsapp.parse_event(request) if isinstance(event, InboundMessage)]
@@ -388,9 +405,38 @@ def test_consent(name: str, deliveries: Any) -> None:
 def test_default_consent_words_count_on_sms_only(body: str, state: str | None) -> None:
     form = {"MessageSid": "SM1", "SmsStatus": "received", "Body": body, "From": "+14155550142", "To": "+15005550006"}
     changes = sms.parse_event(form_request(form))[1:]
-    assert [change.state for change in changes if isinstance(change, ConsentChange)] == ([state] if state else [])
+    assert [(change.state, change.reason) for change in changes if isinstance(change, ConsentChange)] == (
+        [(state, "KEYWORD")] if state else []
+    )
     on_whatsapp = form | {"From": "whatsapp:+14155550142", "To": "whatsapp:+15005550006"}
     assert len(whatsapp.parse_event(form_request(on_whatsapp))) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "state"),
+    [
+        (("STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "OPTOUT", "REVOKE"), "opted_out"),
+        (("START", "YES", "UNSTOP"), "opted_in"),
+        (("INFO", "HELP", "NO", ""), None),
+    ],
+)
+def test_every_word_that_twilio_obeys_is_obeyed(words: tuple[str, ...], state: str | None) -> None:
+    for word in words:
+        form = {"MessageSid": "SM1", "SmsStatus": "received", "Body": word, "From": "+14155550142", "To": "12345"}
+        changes = [event for event in sms.parse_event(form_request(form)) if isinstance(event, ConsentChange)]
+        assert [(change.state, change.recipient) for change in changes] == (
+            [(state, Address("short_code", "12345"))] if state else []
+        )
+
+
+@pytest.mark.parametrize(("word", "state"), [("stop", "opted_out"), ("Start", "opted_in"), ("HELP", None), ("", None)])
+def test_on_whatsapp_only_twilio_s_own_word_for_it_counts(word: str, state: str | None) -> None:
+    ends = {"From": "whatsapp:+14155550142", "To": "whatsapp:+15005550006"}
+    form = {"MessageSid": "SM1", "SmsStatus": "received", "Body": "STOP", "OptOutType": word, **ends}
+    changes = whatsapp.parse_event(form_request(form))[1:]
+    assert [(change.state, change.reason) for change in changes if isinstance(change, ConsentChange)] == (
+        [(state, word.upper())] if state else []
+    )
 
 
 def test_inbound_whatsapp_text(deliveries: Any) -> None:
@@ -455,6 +501,8 @@ ODD_INBOUND: list[tuple[dict[str, str], type]] = [
     ({"Latitude": "north", "Longitude": "1"}, Unknown),
     ({"Latitude": "nan", "Longitude": "1"}, Unknown),
     ({"Latitude": "91", "Longitude": "1"}, Unknown),
+    ({"Latitude": "1", "Body": "x"}, Text),
+    ({"Longitude": "1", "Body": "x"}, Text),
     ({"Body": "x" * 70_000}, Unknown),
     ({"Body": "x" * 5000, "MediaUrl0": "https://api.twilio.com/1"}, Text),
     ({"MediaUrl0": "https://api.twilio.com/1", "MediaContentType0": "text/vcard"}, Media),
@@ -468,6 +516,59 @@ def test_odd_inbound_content_is_kept(extra: dict[str, str], cls: type) -> None:
     assert isinstance(event, InboundMessage)
     assert isinstance(event.content, cls)
     assert event.recipient == Address("short_code", "12345")
+
+
+@pytest.mark.parametrize(
+    ("mime", "kind"),
+    [
+        ("image/gif", "image"), ("video/mp4", "video"), ("AUDIO/ogg", "audio"), ("application/pdf", "document"),
+        ("", "document"),
+    ],
+)  # fmt: skip
+def test_media_are_of_the_kind_that_their_type_says(mime: str, kind: str) -> None:
+    form = {"MessageSid": "MM1", "SmsStatus": "received", "From": "+14155550142", "To": "+15005550006"}
+    (event,) = sms.parse_event(
+        form_request({**form, "MediaUrl0": "https://api.twilio.com/1", "MediaContentType0": mime})
+    )
+    assert isinstance(event, InboundMessage)
+    assert event.content == Media(kind=kind, url="https://api.twilio.com/1", mime_type=mime or None)  # type: ignore[arg-type]
+
+
+def test_what_a_delivery_leaves_empty_an_event_does_not_say() -> None:
+    empty = dict.fromkeys(("AccountSid", "OriginalRepliedMessageSid", "ProfileName", "ButtonText", "ReferralBody"), "")
+    form = {"MessageSid": "SM1", "SmsStatus": "received", "From": "+14155550142", "To": "+15005550006", "Body": "hi"}
+    (event,) = sms.parse_event(form_request({**form, **empty}))
+    assert event == InboundMessage(
+        event_id="SM1.received",
+        provider_id="SM1",
+        sender=(PHONE,),
+        recipient=OURS,
+        content=Text(body="hi"),
+        raw={**form, **empty},
+    )
+
+
+def test_of_ten_media_none_is_lost_and_what_claims_more_is_not_believed() -> None:
+    media = {f"MediaUrl{index}": f"https://api.twilio.com/{index}" for index in range(12)}
+    form = {"MessageSid": "MM1", "SmsStatus": "received", "From": "+14155550142", "To": "+15005550006"}
+    (event,) = sms.parse_event(form_request({**form, **media, "NumMedia": "12", "Body": "see"}))
+    assert isinstance(event, InboundMessage)
+    found = [event.content, *event.more]
+    assert [one.url for one in found if isinstance(one, Media)] == [media[f"MediaUrl{index}"] for index in range(10)]
+    assert [one.caption for one in found if isinstance(one, Media)] == ["see"] + [None] * 9
+    assert {(one.kind, one.mime_type) for one in found if isinstance(one, Media)} == {("document", None)}
+
+
+@pytest.mark.parametrize(("length", "kinds"), [(4096, ["image"]), (4097, ["text", "image"])])
+def test_a_text_that_is_too_long_for_a_caption_stands_before_the_media(length: int, kinds: list[str]) -> None:
+    form = {"MessageSid": "MM1", "SmsStatus": "received", "From": "+14155550142", "To": "+15005550006"}
+    media = {"MediaUrl0": "https://api.twilio.com/1", "MediaContentType0": "image/png", "Body": "x" * length}
+    (event,) = sms.parse_event(form_request({**form, **media}))
+    assert isinstance(event, InboundMessage)
+    found = [event.content, *event.more]
+    assert [one.kind for one in found] == kinds
+    words = [one.body if isinstance(one, Text) else one.caption for one in found if isinstance(one, Text | Media)]
+    assert words == ["x" * length, None][: len(kinds)]
 
 
 def test_inbound_from_a_name() -> None:
