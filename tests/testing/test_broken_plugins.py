@@ -85,6 +85,7 @@ FAULTS = {
     "trusts_shapes": "parse_fuzz",
     "ids_by_place": "parse_batch",
     "first_of_batch": "parse_batch",
+    "reads_strictly": "parse_neighbours",
     "deaf": "listen_hears",
     "hears_the_wrong_words": "listen_hears",
     "never_lets_go": "listen_hears",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -19,6 +19,8 @@ FORM = "application/x-www-form-urlencoded"
 
 JUNK_SIGNATURES = ("junk", "=", "sha256=" + "0" * 64, "sha256=", "v1,AAAA", "Basic !!!", "Bearer x", "a=b,c=d", "\x00")
 NON_ASCII_SIGNATURES = ("sha256=é", "☃" * 16, "\udcff\udcfe", "\U0001f4a5", "sha256=" + "٣" * 64)
+#: Half a character, as a text cut in the middle of an emoji has it; what PostgreSQL cannot hold; no number; too deep.
+UNREADABLE: tuple[Any, ...] = ("\ud83d", "\0", float("nan"), json.loads("[" * 300 + "]" * 300))
 HUGE_SIGNATURE = "A" * (1 << 20)
 
 
@@ -78,6 +80,27 @@ def mutated(request: WebhookRequest, chance: random.Random, junk: Any) -> Webhoo
     for _ in range(chance.choice((1, 1, 1, 2, 5))):
         value = _mutated_json(value, chance, junk)
     return replace(request, body=json.dumps(value).encode())
+
+
+def with_unreadable_texts(request: WebhookRequest) -> Iterator[WebhookRequest]:
+    """The delivery with one text of its JSON replaced by what strict readers refuse, each in turn; none for a form."""
+    try:
+        value = json.loads(request.body)
+    except ValueError:
+        return
+    for changed in _each_text_replaced(value):
+        yield replace(request, body=json.dumps(changed).encode())
+
+
+def _each_text_replaced(value: Any) -> Iterator[Any]:
+    if isinstance(value, str):
+        yield from UNREADABLE
+    elif isinstance(value, list):
+        for place, item in enumerate(value):
+            yield from ([*value[:place], changed, *value[place + 1 :]] for changed in _each_text_replaced(item))
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from ({**value, name: changed} for changed in _each_text_replaced(item))
 
 
 def _mutated_json(value: Any, chance: random.Random, junk: Any) -> Any:

@@ -24,6 +24,7 @@ from urllib.parse import urlencode
 
 import acme_sms.channel
 import aiohttp
+import orjson
 from acme_sms.channel import INFO, AcmeSms
 from acme_sms.errors import understood
 from acme_sms.events import parse
@@ -62,7 +63,7 @@ from waypost.plugin import (
 )
 from waypost.plugin.http import HttpReply, post, raise_for_status
 from waypost.plugin.http import request as put
-from waypost.plugin.signatures import hmac_matches, same
+from waypost.plugin.signatures import hmac_matches, same, sha256_hex
 from waypost_line.channel import LineChannel, event_of
 from waypost_line.wire import bind
 
@@ -727,6 +728,15 @@ class FirstOfBatch(Good):
         return super().parse(request)[:1]
 
 
+class ReadsStrictly(Good):
+    def parse(self, request):
+        try:
+            orjson.loads(request.body)
+        except ValueError:
+            return [UnknownEvent(event_id=sha256_hex(request.body), raw={}, reason="not JSON")]
+        return super().parse(request)
+
+
 class RaisesOnUnknown(Good):
     def parse(self, request):
         return [event for piece in json.loads(request.body)["events"] for event in [self.one(piece, request)]]
@@ -762,7 +772,8 @@ class RecognizesAll(Good):
 
 loses_text, random_ids, one_id_for_all, ids_by_place = LosesText(), RandomIds(), OneIdForAll(), IdsByPlace()
 drops_unknown, forgets_correlation, forgets_message = DropsUnknown(), ForgetsCorrelation(), ForgetsMessage()
-first_of_batch, raises_on_unknown, trusts_shapes = FirstOfBatch(), RaisesOnUnknown(), TrustsShapes()
+first_of_batch, reads_strictly = FirstOfBatch(), ReadsStrictly()
+raises_on_unknown, trusts_shapes = RaisesOnUnknown(), TrustsShapes()
 never_proves_reading, mistakes_undelivered, recognizes_all = (
     NeverProvesReading(), MistakesUndelivered(), RecognizesAll()
 )  # fmt: skip

@@ -8,6 +8,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from itertools import permutations
 from typing import Any
 
 import orjson
@@ -178,10 +179,8 @@ class ParsingChecks(Subject):
 
     @check("gold", "Parse every piece of a batch by itself; an event's id must not hang on its neighbours or place.")
     async def test_parse_batch(self) -> None:
-        """Two deliveries in one give the events of both, in either order, with a strange piece among them."""
-        self.parses()
-        if "batched_webhooks" not in self.channel.info.features:
-            raise NotApplicable("not applicable: its provider does not batch")
+        """Two deliveries in one give the events of both, in either order."""
+        self._batches()
         async with on_stage(self) as stage:
             deliveries = await stage.deliveries()
             joined = 0
@@ -199,6 +198,30 @@ class ParsingChecks(Subject):
                 raise CheckFailed(
                     "no two deliveries could be joined; override `batch` to join them as the provider does"
                 )
+
+    @check(
+        "gold",
+        "Read JSON with waypost.plugin.received.read_json: half a character in one event must not cost its neighbours.",
+    )
+    async def test_parse_neighbours(self) -> None:
+        """An event whose text no strict reader of JSON takes leaves those beside it in one delivery as they are."""
+        self._batches()
+        async with on_stage(self) as stage:
+            deliveries = await stage.deliveries()
+            for beside, odd in permutations(deliveries, 2):
+                if self.batch(odd, beside) is None:
+                    continue
+                known = set(self._ids(stage, beside))
+                for changed in strange.with_unreadable_texts(odd):
+                    both = self.batch(changed, beside)
+                    lost = known - set(self._ids(stage, both)) if both is not None else set()
+                    if lost:
+                        raise CheckFailed(f"beside a piece with a strange text the event {min(lost)!r} was lost")
+
+    def _batches(self) -> None:
+        self.parses()
+        if "batched_webhooks" not in self.channel.info.features:
+            raise NotApplicable("not applicable: its provider does not batch")
 
     def _ids(self, stage: Stage, request: WebhookRequest) -> list[str]:
         return [event.event_id for event in self.events_of(stage.webhook_context(), request)]
