@@ -32,7 +32,7 @@ demo: $(STAMP) ## Start a gateway and the providers' simulators, send and delive
 	@$(BIN)/waypost demo --port $(PORT) $(if $(ONCE),--once) $(if $(JSON),--json)
 
 $(NODE_STAMP): $(STAMP) tests/acceptance/node/package-lock.json
-	@cd tests/acceptance/node && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent --no-audit --no-fund
+	@cd tests/acceptance/node && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --loglevel=error --no-audit --no-fund
 	@touch $@
 
 test: $(STAMP) $(NODE_STAMP) ## Run every test, on SQLite and on a real PostgreSQL.
