@@ -32,10 +32,12 @@ def process(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_an_answer_that_cannot_be_written_is_said(acme: Run) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_answer_that_cannot_be_written_is_said(acme: Run, unbuffered: str) -> None:
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
     for command in ("keys create --app shop", "orgs list", "--help"):
         with Path("/dev/full").open("w") as full:
-            ran = process(*command.split(), stdout=full)
+            ran = process(*command.split(), stdout=full, env=environment)
         assert ran.returncode == 1, command
         assert ran.stderr.count("\n") == 1
         assert "No space" in ran.stderr or "no space" in ran.stderr

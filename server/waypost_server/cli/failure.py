@@ -26,16 +26,18 @@ def run_safely(arguments: Sequence[str]) -> int:
 
     try:
         answer = typer.main.get_command(waypost).main(list(arguments), prog_name="waypost", standalone_mode=False)
+        sys.stdout.flush()
     except _UsageError as error:
         return _not_understood(error)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_what_cannot_be_written()
         return REFUSED
     except Exception as error:  # noqa: BLE001 - nobody is to see a traceback who has not asked for one
         if os.environ.get("WAYPOST_DEBUG") == "1":
             traceback.print_exc()
+        _give_up_what_cannot_be_written()
         try:
             sentence = _sentence(error)
         except Exception:  # noqa: BLE001 - what broke may be our own installation
@@ -43,6 +45,14 @@ def run_safely(arguments: Sequence[str]) -> int:
         _say(sentence)
         return REFUSED
     return answer if isinstance(answer, int) else 0
+
+
+def _give_up_what_cannot_be_written() -> None:
+    """Otherwise Python tries once more at the very end, and answers 120 in our place."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _not_understood(error: Exception) -> int:
