@@ -320,6 +320,17 @@ async def test_whatsapp_costs_what_the_category_costs(run: RunDeployment) -> Non
     assert await gateway.books_balance()
 
 
+async def test_a_window_that_is_open_stays_so_when_somebody_else_writes(run: RunDeployment) -> None:
+    """Also somebody of whom nobody knows the number: that this person wrote is known all the same."""
+    way = await road(run, "whatsapp")
+    await way.gateway.rate(way.row, 0, currency="SGD", sku="utility_in_window")
+    await way.wrote(HOUR)
+    await way.receive(way.simulator.inbound("Hello?", "SG.13491208655302741918"))
+    content = {"kind": "template", "template_id": "any_template", "category": "utility"}
+    message = await way.arrived(await way.send("partner", content=content))
+    assert (message.status, message.held) == ("DELIVERED", 0)
+
+
 async def test_the_operators_word_on_a_templates_category_outranks_the_partners(run: RunDeployment) -> None:
     gateway = await run(["whatsapp"])
     partner = await gateway.newcomer()

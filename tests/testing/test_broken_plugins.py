@@ -104,6 +104,7 @@ FAULTS = {
     "forgets_reply_to": "feature_replies",
     "ignores_key": "feature_idempotent_send",
     "ignores_window": "feature_service_window",
+    "guesses_window": "feature_service_window",
     "no_watermarks": "feature_watermarks",
     "blames_account": "account_health",
     "never_blames_account": "account_health",

@@ -205,9 +205,9 @@ def _known(way: Way, address: Address, history: History) -> tuple[int | None, in
     """When somebody last wrote, and since when all that they wrote is on record."""
     gateway_id = way.opened.gateway.id
     last, since, hidden = (history.get((gateway_id, name)) for name in (address.value, SINCE, HIDDEN))
-    if hidden is None or address.kind != way.opened.plugin.info.address_kinds[0] or hidden <= (last or since or 0):
-        return last, since
-    return None, hidden  # whoever wrote then without this kind of address may have been this very person
+    if hidden is not None and since is not None and address.kind == way.opened.plugin.info.address_kinds[0]:
+        since = max(since, hidden)  # whoever wrote then without this kind of address may have been this very person
+    return last, since
 
 
 def _step(leg: _Priced, hold: int) -> NewStep:

@@ -121,9 +121,9 @@ class Context:
     `account` and `provider_app` hold the plugin's own settings models; `client` is what `open_account` returned.
     `correlation` is our id of this attempt: put it where the provider returns it. `callback_url` is the public URL of
     this gateway's webhook, with that correlation in it (`?ref=…`); None where no public URL is configured.
-    `last_inbound_at` is when this recipient last wrote to this gateway: None means that they never did since
-    `history_since`, from when on all that they wrote is on record: when this gateway began to receive, or when somebody
-    last wrote to it who may have been them (None: it does not receive, so nothing is known).
+    `last_inbound_at` is when this recipient is known to have last written to this gateway; None where they are not.
+    `history_since` is from when on all that they wrote is on record: when this gateway began to receive, or when
+    somebody last wrote to it who may have been them (None: it does not receive, so nothing is known).
     """
 
     gateway_id: str
@@ -139,6 +139,11 @@ class Context:
     last_inbound_at: datetime | None = None
     history_since: datetime | None = None
     rates: Callable[[str], Micros | None] | None = None
+
+    @property
+    def silent_since(self) -> datetime | None:
+        """Since when the recipient has certainly not written; None where nobody can tell."""
+        return max((at for at in (self.last_inbound_at, self.history_since) if at is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

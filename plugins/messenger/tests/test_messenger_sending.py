@@ -232,6 +232,7 @@ A_MOMENT = timedelta(seconds=1)
         (None, DAY + A_MOMENT, {}, True),
         (DAY, 2 * WEEK, {}, False),
         (DAY + A_MOMENT, 2 * WEEK, {}, True),
+        (DAY + A_MOMENT, DAY - A_MOMENT, {}, False),
         (DAY + A_MOMENT, None, {}, True),
         (DAY + A_MOMENT, 2 * WEEK, {"tag": "HUMAN_AGENT"}, False),
         (WEEK + A_MOMENT, 2 * WEEK, {"tag": "HUMAN_AGENT"}, True),

@@ -91,11 +91,10 @@ def require_open_window(ctx: Context, message: OutboundMessage) -> None:
     We know it when the gateway has received for longer than the window and nothing came in that time. A tag keeps
     the window open: HUMAN_AGENT for seven days, any other for as long as Meta accepts it.
     """
-    last = ctx.last_inbound_at or ctx.history_since
     tag = message_tag(message)
-    if last is None or (tag is not None and tag != HUMAN_AGENT):
+    if ctx.silent_since is None or (tag is not None and tag != HUMAN_AGENT):
         return
-    if ctx.now - last > (HUMAN_AGENT_WINDOW if tag else WINDOW):
+    if ctx.now - ctx.silent_since > (HUMAN_AGENT_WINDOW if tag else WINDOW):
         raise OutsideWindow("The person has not written recently; use a message tag, or wait until they write.")
 
 

@@ -178,6 +178,7 @@ def test_whatsapp_needs_a_template_outside_the_window(context: Context, message:
         {},
         {"last_inbound_at": context.now - hour, "history_since": context.now - 9 * day},
         {"history_since": context.now - hour},
+        {"last_inbound_at": context.now - 2 * day, "history_since": context.now - hour},
         {"last_inbound_at": context.now - day},
     ):
         assert whatsapp.price(replace(context, **known), text).lines

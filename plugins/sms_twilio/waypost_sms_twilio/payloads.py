@@ -91,8 +91,7 @@ def check_window(ctx: Context, message: OutboundMessage) -> None:
     """
     if isinstance(message.content, Template) or (message.address("e164") or "").startswith(_TWO_FORMS):
         return
-    last_known = ctx.last_inbound_at or ctx.history_since
-    if last_known is not None and ctx.now - last_known > WINDOW:
+    if ctx.silent_since is not None and ctx.now - ctx.silent_since > WINDOW:
         raise OutsideWindow
 
 

@@ -41,6 +41,7 @@ DAY = 24 * HOUR
         (DAY - timedelta(seconds=1), 30 * DAY, "open"),
         (DAY, 30 * DAY, "closed"),
         (2 * DAY, None, "closed"),
+        (2 * DAY, HOUR, "unknown"),
         (None, None, "unknown"),
         (None, HOUR, "unknown"),
         (None, DAY - timedelta(seconds=1), "unknown"),

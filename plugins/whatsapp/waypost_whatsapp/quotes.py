@@ -39,9 +39,7 @@ def window(ctx: Context, message: OutboundMessage) -> Window:
         return "open"
     if (message.address(E164) or "").startswith(_TWO_FORMS):
         return "unknown"
-    if ctx.last_inbound_at is not None:
-        return "closed"
-    if ctx.history_since is None or ctx.now - ctx.history_since < WINDOW:
+    if ctx.silent_since is None or ctx.now - ctx.silent_since < WINDOW:
         return "unknown"
     return "closed"
 

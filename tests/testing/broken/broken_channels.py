@@ -921,9 +921,18 @@ class IgnoresWindow(Good):
 class KeepsWindow(IgnoresWindow):
     @hookimpl
     def price(self, ctx, message):
-        last = ctx.last_inbound_at or ctx.history_since
-        if last is not None and ctx.now - last > timedelta(hours=24):
+        self.hold(ctx.silent_since, ctx.now)
+        return super().price(ctx, message)
+
+    def hold(self, silent_since, now):
+        if silent_since is not None and now - silent_since > timedelta(hours=24):
             raise OutsideWindow
+
+
+class GuessesWindow(KeepsWindow):
+    @hookimpl
+    def price(self, ctx, message):
+        self.hold(ctx.last_inbound_at or ctx.history_since, ctx.now)
         return super().price(ctx, message)
 
 
@@ -999,7 +1008,8 @@ class ConnectsWithoutAWord(Connects):
 
 uncovered_feature, invents_messages, finds_nothing = UncoveredFeature(), InventsMessages(), FindsNothing()
 lists_names, lists_templates, forgets_reply_to, replies = ListsNames(), ListsTemplates(), ForgetsReplyTo(), Replies()
-ignores_key, keyed, ignores_window, keeps_window = IgnoresKey(), Keyed(), IgnoresWindow(), KeepsWindow()
+ignores_key, keyed = IgnoresKey(), Keyed()
+ignores_window, keeps_window, guesses_window = IgnoresWindow(), KeepsWindow(), GuessesWindow()
 no_watermarks, watermarks = NoWatermarks(), Watermarks()
 blames_account, never_blames_account = BlamesAccount(), NeverBlamesAccount()
 connects, connects_nothing, connects_regardless = Connects(), ConnectsNothing(), ConnectsRegardless()

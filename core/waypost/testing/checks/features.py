@@ -107,7 +107,7 @@ class FeatureChecks(Subject):
         if first.provider_ids != again.provider_ids or other.provider_ids == first.provider_ids:
             raise CheckFailed("the same key twice made two messages, or two keys made one")
 
-    @check("gold", "Raise OutsideWindow from price when ctx.last_inbound_at (else ctx.history_since) is too long ago.")
+    @check("gold", "Raise OutsideWindow from price when ctx.silent_since is too long ago, and only then.")
     def test_feature_service_window(self) -> None:
         """Free-form content is refused to whoever has not written for long, and priced for who just did."""
         self._declares("service_window")
@@ -124,12 +124,13 @@ class FeatureChecks(Subject):
                 continue
             raise CheckFailed("price takes free-form content for somebody who has not written for sixty days")
         recent: tuple[tuple[datetime | None, datetime | None], ...]
-        recent = ((now - timedelta(minutes=1), long_ago), (None, None))
+        a_minute_ago = now - timedelta(minutes=1)
+        recent = ((a_minute_ago, long_ago), (long_ago, a_minute_ago), (None, None))
         for last, since in recent:
             try:
                 self.hooks.price(ctx=stage.context(now=now, last_inbound_at=last, history_since=since), message=message)
             except OutsideWindow:
-                known = "who wrote a minute ago" if last else "of whom nothing is known"
+                known = "who wrote a minute ago" if last == a_minute_ago else "of whom nobody knows whether they wrote"
                 raise CheckFailed(f"price refuses free-form content to somebody {known}") from None
 
     @check("gold", "Give a receipt for all messages up to a moment its `recipient` and its `watermark`.")
