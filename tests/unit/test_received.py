@@ -42,9 +42,11 @@ def levels(value: Any) -> int:
     return deepest
 
 
+@pytest.mark.parametrize("name", ["a", "a" * 40])
 @pytest.mark.parametrize("depth", [202, 250, 300, 1000, 1100, 100_000])
-def test_only_what_is_nested_too_deep_becomes_text(depth: int) -> None:
-    deep = nested(depth)
+def test_only_what_is_nested_too_deep_becomes_text(depth: int, name: str) -> None:
+    """Whether brackets are most of it, or only now and then one between other things."""
+    deep = nested(depth, f'{{"{name}":[')
     text = '{"id":"[[[{\\"","deep":[1,%s,2,%s],"neighbour":{"b":[2]}}'
     value = read_json((text % (deep, deep)).encode())
     assert (value["id"], value["neighbour"]) == ('[[[{"', {"b": [2]})
@@ -52,8 +54,8 @@ def test_only_what_is_nested_too_deep_becomes_text(depth: int) -> None:
     for kept in (value["deep"][1], value["deep"][3]):
         read = ""
         while not isinstance(kept, str):
-            read += '{"a":' if isinstance(kept, dict) else "["
-            kept = kept["a"] if isinstance(kept, dict) else kept[0]
+            read += f'{{"{name}":' if isinstance(kept, dict) else "["
+            kept = kept[name] if isinstance(kept, dict) else kept[0]
         # All of it is still there: what could be read, and the rest as it was written.
         assert deep.startswith(read + (kept if kept.startswith(("{", "[")) else json.dumps(kept)))
         assert "in [the {depths" in kept

@@ -33,13 +33,18 @@ def read_json(body: bytes) -> Any:
     what is nested so deep that a JSON writer would refuse it becomes a text that holds its JSON. All else is read as if
     they were not there.
     """
+    openings = body.count(b"{") + body.count(b"[")
+    if openings > max(_DEEPEST, len(body) // 8):
+        body = _cut(body)  # before a reader makes hundreds of thousands of lists of it, to be thrown away
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
         return _load_leniently(body)
-    if b"\\u0000" in body or not (_surely_shallow(body) or _can_be_written(value)):
+    if b"\\u0000" in body:
         return _load_leniently(body)
-    return value
+    if openings <= _DEEPEST or _can_be_written(value):
+        return value
+    return orjson.loads(_cut(body))
 
 
 def _can_be_written(value: Any) -> bool:
@@ -78,11 +83,6 @@ def _mended(value: Any) -> Any:
     if isinstance(value, list):
         return [_mended(item) for item in value]
     return value
-
-
-def _surely_shallow(body: bytes) -> bool:
-    """Whether a document has too few objects and arrays to be nested too deep."""
-    return body.count(b"{") + body.count(b"[") <= _DEEPEST
 
 
 def _cut(body: bytes) -> bytes:
