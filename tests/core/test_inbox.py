@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from fake_channel import FakeChannel
 from inbound_stage import inbox_of, owned, states, wrote
-from waypost.clock import MINUTE
+from waypost.clock import HOUR, MINUTE
 from waypost.inbox import service
 from waypost.inbox.service import LARGE, MOST_TRIES
 from waypost.plugin import (
@@ -24,7 +24,7 @@ from waypost.plugin import (
 )
 from waypost.store import deliveries, inbound
 from waypost.store.database import Database, StoreUnavailableError
-from world import OpenWorld, World
+from world import TO, OpenWorld, World
 
 
 async def test_a_delivery_that_cannot_be_parsed_waits_for_the_fix(world: World) -> None:
@@ -46,6 +46,22 @@ async def test_a_delivery_that_cannot_be_parsed_waits_for_the_fix(world: World) 
     assert len(await inbox_of(world, partner)) == 2
     assert {state for state, _ in await states(world.database)} == {"applied"}
     assert await world.node.inbox.parse_again("fake") == 0
+
+
+async def test_what_is_parsed_days_later_was_said_when_it_came(world: World) -> None:
+    """It opens nobody's window now, and takes nothing back that was said since."""
+    partner = await owned(world)
+    bad, came = world.channel.tells(fault=KeyError()), world.clock.now()
+    await world.node.inbox.receive(bad, plugin="fake", gateway=partner.gateway.id)
+    world.clock.advance(24 * HOUR)
+    person = Address("e164", TO)
+    await world.tell(partner, ConsentChange(event_id="start", address=person, state="opted_in"))
+    world.clock.advance(24 * HOUR)
+    world.channel.mend(bad, wrote("in-1"), ConsentChange(event_id="stop", address=person, state="opted_out"))
+    assert await world.node.inbox.parse_again("fake") == 1
+    pair = (partner.gateway.id, TO)
+    assert await world.database.read(lambda conn: inbound.last_inbound(conn, [pair])) == {pair: came}
+    assert await world.database.read(lambda conn: inbound.consent_of(conn, *pair)) == {"all": "opted_in"}
 
 
 @pytest.mark.parametrize(

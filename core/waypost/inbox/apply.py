@@ -127,7 +127,7 @@ def _consents(conn: Connection, placed: Sequence[Placed], now: int) -> None:
         event = item.event
         for gateway in item.told:
             if isinstance(event, ConsentChange):
-                at = written.moment(event, now)
+                at = written.moment(item, now)
                 inbound.note_consent(conn, gateway.id, event.address.value, event.scope, event.state, at)
             elif isinstance(event, AddressChange):
                 inbound.join_addresses(conn, gateway.id, event.old.value, event.new.value)

@@ -29,13 +29,14 @@ class Placed:
     """An event with the gateways that its sender has proved to speak for; none where no gateway is known.
 
     `told` are those of them that it was said to, the first of which keeps it. `hidden` says that whoever said it is
-    known by no address of the kind that one would write to first.
+    known by no address of the kind that one would write to first. `heard_at` is when we heard of it; None: just now.
     """
 
     event: ChannelEvent
     gateways: tuple[Gateway, ...]
     told: tuple[Gateway, ...]
     hidden: bool = False
+    heard_at: int | None = None
 
     @property
     def is_lost(self) -> bool:
@@ -53,7 +54,10 @@ class Placement:
     def place(self, delivery: Delivery, events: Sequence[ChannelEvent]) -> tuple[Placed, ...]:
         """Each event with its gateways: only those whose secret the delivery was verified with."""
         directory = self._directory()
-        return tuple(self._placed(directory, delivery, event) for event in events)
+        placed = tuple(self._placed(directory, delivery, event) for event in events)
+        for item in placed:
+            item.heard_at = delivery.received_at
+        return placed
 
     def _placed(self, directory: Directory, delivery: Delivery, event: ChannelEvent) -> Placed:
         hidden = is_hidden(self._plugins[delivery.plugin].info, event)

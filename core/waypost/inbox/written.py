@@ -20,7 +20,6 @@ from waypost.inbox.placement import Placed
 from waypost.log import logger
 from waypost.plugin.events import ChannelEvent, Engagement, InboundMessage
 from waypost.store import inbound
-from waypost.store.gateways import Gateway
 from waypost.store.inbound import Inbound
 
 _LOG = logger()
@@ -38,13 +37,16 @@ def apply(conn: Connection, placed: Sequence[Placed], now: int) -> list[Inbound]
             if item.hidden:
                 people.append(inbound.HIDDEN)
             for gateway in item.told:
-                inbound.note_inbound(conn, gateway.id, people, moment(event, now), now)
-    messages = [(item.event, item.told[0]) for item in placed if isinstance(item.event, InboundMessage) and item.told]
-    rows = [_row(event, gateway, now) for event, gateway in messages if event.change == "new"]
+                inbound.note_inbound(conn, gateway.id, people, moment(item, now), now)
+    rows = [_row(event, item, now) for event, item in _messages(placed) if event.change == "new"]
     new = inbound.add_new(conn, rows) if rows else []
     _fill_up(conn, rows, new)
     # Only now: what is changed may have come in this very batch.
-    return new + _change(conn, [(event, gateway) for event, gateway in messages if event.change != "new"], now)
+    return new + _change(conn, [(event, item) for event, item in _messages(placed) if event.change != "new"], now)
+
+
+def _messages(placed: Sequence[Placed]) -> list[tuple[InboundMessage, Placed]]:
+    return [(item.event, item) for item in placed if isinstance(item.event, InboundMessage) and item.told]
 
 
 def opens_the_window(event: ChannelEvent) -> bool:
@@ -54,13 +56,14 @@ def opens_the_window(event: ChannelEvent) -> bool:
     return isinstance(event, InboundMessage) and event.change != "unsend"
 
 
-def moment(event: ChannelEvent, now: int) -> int:
-    """When it happened, as far as the provider says; not after we heard of it."""
-    return min(from_datetime(event.occurred_at), now) if event.occurred_at else now
+def moment(item: Placed, now: int) -> int:
+    """When it happened, as far as the provider says; not after we heard of it, however late it is applied."""
+    heard = now if item.heard_at is None else min(item.heard_at, now)
+    return min(from_datetime(item.event.occurred_at), heard) if item.event.occurred_at else heard
 
 
-def _row(event: InboundMessage, gateway: Gateway, now: int) -> Inbound:
-    edited = moment(event, now) if event.change == "edit" else None
+def _row(event: InboundMessage, item: Placed, now: int) -> Inbound:
+    gateway = item.told[0]
     return Inbound(
         id=new_id("in"),
         gateway_id=gateway.id,
@@ -75,7 +78,7 @@ def _row(event: InboundMessage, gateway: Gateway, now: int) -> Inbound:
         received_at=now,
         occurred_at=from_datetime(event.occurred_at) if event.occurred_at else None,
         unsent=event.change == "unsend",
-        edited_at=edited,
+        edited_at=moment(item, now) if event.change == "edit" else None,
     )
 
 
@@ -107,21 +110,21 @@ def _fill_up(conn: Connection, rows: Sequence[Inbound], new: Sequence[Inbound]) 
     inbound.save(conn, filled)
 
 
-def _change(conn: Connection, changes: Sequence[tuple[InboundMessage, Gateway]], now: int) -> list[Inbound]:
+def _change(conn: Connection, changes: Sequence[tuple[InboundMessage, Placed]], now: int) -> list[Inbound]:
     """Apply edits and unsends; return what was not known before."""
     if not changes:
         return []
-    known = inbound.known(conn, {(gateway.id, event.provider_id) for event, gateway in changes})
+    known = inbound.known(conn, {(item.told[0].id, event.provider_id) for event, item in changes})
     before = dict(known)
-    for event, gateway in changes:
-        pair = (gateway.id, event.provider_id)
+    for event, item in changes:
+        pair = (item.told[0].id, event.provider_id)
         row = known.get(pair)
-        known[pair] = _row(event, gateway, now) if row is None else _changed(row, event, now)
+        known[pair] = _row(event, item, now) if row is None else _changed(row, event, moment(item, now))
     inbound.save(conn, [row for pair, row in known.items() if pair in before and row != before[pair]])
     return inbound.add_new(conn, [row for pair, row in known.items() if pair not in before])
 
 
-def _changed(row: Inbound, event: InboundMessage, now: int) -> Inbound:
+def _changed(row: Inbound, event: InboundMessage, at: int) -> Inbound:
     """A message after a change: the latest counts, and nothing comes after it was taken back."""
     if row.unsent:
         return row
@@ -130,7 +133,6 @@ def _changed(row: Inbound, event: InboundMessage, now: int) -> Inbound:
         return row
     if event.change == "unsend":
         return replace(row, content=ERASED, unsent=True)
-    at = moment(event, now)
     if row.edited_at is not None and row.edited_at > at:
         return row
     return replace(row, content=dump_json(_with_more(_content(event), row.content)), edited_at=at)
