@@ -79,6 +79,15 @@ async def test_an_apps_customer_writes_to_that_app(gateway: Deployment, number: 
     assert await column(gateway, delivery.c.state) == ["applied"]
 
 
+async def test_however_many_apps_share_an_account_the_last_one_is_told_too(gateway: Deployment) -> None:
+    """A delivery that is proved costs no stranger anything: all that it is proof for are found."""
+    numbers = [f"+141555501{place}" for place in range(10, 20)]
+    rows = await of_one_account(gateway, *((number,) for number in numbers))
+    last = max(rows, key=lambda row: row.id)
+    await post(gateway, sms(gateway, last.senders[0]))
+    assert await told(gateway) == ([last.id], {last.id})
+
+
 async def test_a_tap_is_the_apps_whose_number_was_answered(gateway: Deployment) -> None:
     _, second = await of_one_account(gateway, OURS[:1], OURS[1:])
     await post(gateway, sms(gateway, OURS[1], "Yes", ButtonPayload="yes"))

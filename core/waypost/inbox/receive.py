@@ -88,7 +88,8 @@ class Receiver:
                 self._count(claimant.plugin.id, "challenge")
                 return verdict.reply
             if isinstance(verdict, Verified):
-                also = [other for other in claimants[number:most] if await self._holds_too(claimant, other, request)]
+                # All of them: whoever signed this is no stranger, and what it says may be of the last one's messages.
+                also = [other for other in claimants[number:] if await self._holds_too(claimant, other, request)]
                 await self._store(self._delivery(claimant, also, request))
                 self._count(claimant.plugin.id, "verified")
                 return verdict.reply or claimant.plugin.info.webhook_ack
