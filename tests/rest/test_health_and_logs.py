@@ -18,6 +18,7 @@ from waypost.store import steps
 from waypost.store.database import StoreUnavailableError
 from waypost.store.gateways import Gateway
 from waypost.vault import Vault, new_key
+from waypost_server.rest import bodies
 from world import Partner
 
 #: Planted where they must not come out of.
@@ -66,6 +67,29 @@ async def test_what_no_parser_could_read_is_not_quoted_in_the_log(gateway: Deplo
         assert canary not in written
     lines = [json.loads(line) for line in written.splitlines()]
     assert {line["logger"] for line in lines if line["event"] == "library.logged"} == {"aiohttp.server"}
+
+
+async def _is_read() -> bool:
+    return bool(bodies._on_their_way)
+
+
+async def _is_read_no_more() -> bool:
+    return not bodies._on_their_way
+
+
+@pytest.mark.parametrize("path", ["partner/message/send", "api/send-sms.php", "webhooks/sms_twilio"])
+@pytest.mark.parametrize("head", ["Content-Length: 9", "Transfer-Encoding: chunked"])
+async def test_one_who_hangs_up_before_the_body_ends_is_no_fault_of_ours(
+    gateway: Deployment, logged: io.BytesIO, path: str, head: str
+) -> None:
+    host, port = gateway.url.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(f"POST /{path} HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode() + b"1\r\n{")
+    await gateway.until(_is_read)
+    writer.transport.abort()
+    await gateway.until(_is_read_no_more)
+    lines = [json.loads(line) for line in logged.getvalue().splitlines()]
+    assert [line for line in lines if line["level"] not in ("debug", "info")] == []
 
 
 async def test_a_plugin_that_is_missing_is_listed_with_its_reason(run: RunDeployment) -> None:
