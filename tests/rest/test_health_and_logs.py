@@ -69,6 +69,30 @@ async def test_what_no_parser_could_read_is_not_quoted_in_the_log(gateway: Deplo
     assert {line["logger"] for line in lines if line["event"] == "library.logged"} == {"aiohttp.server"}
 
 
+@pytest.mark.postgres
+async def test_a_node_whose_store_only_reads_is_not_ready(run: RunDeployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A standby, or one whose disk is full: it answers, and every send is refused."""
+    monkeypatch.setattr("waypost.node.HEARTBEAT", 0.01)
+    gateway = await run([], [FakeChannel()])
+
+    async def is_ready() -> bool:
+        return (await gateway.call("GET", "/readyz")).status == 200
+
+    async def is_not_ready() -> bool:
+        return not await is_ready()
+
+    async def full(_: object) -> None:
+        raise StoreUnavailableError("it is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gateway.node.database, "write", full)
+        await gateway.until(is_not_ready)
+        assert (await gateway.call("GET", "/readyz")).json["store"] == "it is full"
+        assert "waypost_store_up 0.0" in (await gateway.call("GET", "/metrics")).text
+    await gateway.until(is_ready)
+    assert "waypost_store_up 1.0" in (await gateway.call("GET", "/metrics")).text
+
+
 async def _is_read() -> bool:
     return bool(bodies._on_their_way)
 

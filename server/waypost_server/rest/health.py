@@ -40,7 +40,7 @@ class Health:
         return reply({"status": "ok"})
 
     async def ready(self, _: web.Request) -> Answer:
-        """The node takes work: started, not draining, the database answers, and some gateway, if any, can be used."""
+        """The node takes work: started, not draining, the database works, and some gateway, if any, can be used."""
         node = self._node
         unusable = node.unusable()
         body: dict[str, Any] = {
@@ -107,7 +107,12 @@ class Health:
             metrics.queued.labels(gateway_id).set(lengths.get(gateway_id, 0))
 
     async def _ask(self, work: Work[T]) -> T:
-        """Read from the store, which a probe does not wait for as long as a send. Raises `StoreUnavailableError`."""
+        """Read from the store, which a probe does not wait for as long as a send.
+
+        Raises `StoreUnavailableError`, also where it answers and does not store.
+        """
+        if self._node.store_problem is not None:
+            raise StoreUnavailableError(self._node.store_problem)
         try:
             async with asyncio.timeout(PATIENCE):
                 return await self._node.database.read(work)
