@@ -311,3 +311,24 @@ async def test_a_store_that_is_down_is_in_the_metrics(
     told = (await gateway.call("GET", "/metrics")).text
     assert "waypost_store_up 1.0" in told
     assert "waypost_queue_length{" in told
+
+
+async def test_a_probe_does_not_wait_for_a_connection_to_be_given_up(
+    gateway: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To roll back and close what is silent takes a PostgreSQL driver longer than whoever probes waits."""
+    given_up = asyncio.Event()
+
+    async def silent(_: object) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await given_up.wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("waypost_server.rest.health.PATIENCE", 0.01)
+        patch.setattr(gateway.node.database, "read", silent)
+        async with asyncio.timeout(5):
+            ready = await gateway.call("GET", "/readyz")
+    given_up.set()
+    assert (ready.status, ready.json["store"]) == (503, "it does not answer within 0.01 s")

@@ -26,6 +26,8 @@ class Health:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        #: Reads for probes, also those that nobody waits for any more.
+        self._asked: set[asyncio.Task[Any]] = set()
 
     def routes(self) -> list[Route]:
         """The routes; keep `/metrics` and `/readyz` off the public internet."""
@@ -113,8 +115,15 @@ class Health:
         """
         if self._node.store_problem is not None:
             raise StoreUnavailableError(self._node.store_problem)
-        try:
-            async with asyncio.timeout(PATIENCE):
-                return await self._node.database.read(work)
-        except TimeoutError:
-            raise StoreUnavailableError(f"it does not answer within {PATIENCE:g} s") from None
+        reading = asyncio.create_task(self._node.database.read(work))
+        self._asked.add(reading)
+        reading.add_done_callback(self._answered)
+        if not (await asyncio.wait((reading,), timeout=PATIENCE))[0]:
+            reading.cancel()  # and left to itself: to let go of a connection that says nothing takes longer still
+            raise StoreUnavailableError(f"it does not answer within {PATIENCE:g} s")
+        return reading.result()
+
+    def _answered(self, reading: asyncio.Task[Any]) -> None:
+        self._asked.discard(reading)
+        if not reading.cancelled():
+            reading.exception()  # which nobody else may look at
