@@ -24,7 +24,10 @@ _NOT_IN_A_BASE = re.compile(r"[^\x21-\x7e]|[?#@\\]")
 class Config(BaseSettings):
     """What an operator sets for one deployment. Lists are comma-separated in the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="WAYPOST_", toml_file="waypost.toml", extra="forbid", frozen=True)
+    #: Input stays out of error texts, which a traceback shows: it may be a master key.
+    model_config = SettingsConfigDict(
+        env_prefix="WAYPOST_", toml_file="waypost.toml", extra="forbid", frozen=True, hide_input_in_errors=True
+    )
 
     #: `sqlite:///path` (one process) or `postgresql://…` (as many nodes as needed).
     database_url: str = "sqlite:///waypost-data/waypost.db"

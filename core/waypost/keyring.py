@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sqlalchemy import Connection
 
 from waypost.config import Config
@@ -25,8 +27,25 @@ def passing_vault() -> Vault:
     return Vault([new_key()])
 
 
-async def open_vault(config: Config, database: Database) -> Vault:
-    """The deployment's vault; at first use with a new key in the key file, which is logged. Raises `VaultError`."""
+class _UnmadeVault(Vault):
+    """A vault whose key is made when it first seals something; until then it opens nothing."""
+
+    def __init__(self, key_file: Path) -> None:
+        super().__init__([new_key()])
+        self._key_file: Path | None = key_file
+
+    def seal(self, secret: str, place: str) -> str:
+        if self._key_file is not None:
+            made, self._key_file = _made(self._key_file), None
+            self._ciphers, self._current = made._ciphers, made._current
+        return super().seal(secret, place)
+
+
+async def open_vault(config: Config, database: Database, *, at_once: bool = True) -> Vault:
+    """The deployment's vault, at first use with a new key in the key file, which is logged.
+
+    That key is made now, or else when something is sealed. Raises `VaultError`.
+    """
     vault = known_vault(config)
     if vault is not None:
         return vault
@@ -37,7 +56,11 @@ async def open_vault(config: Config, database: Database) -> Vault:
             "WAYPOST_MASTER_KEY_FILE to the key that sealed them, or, where it is lost, WAYPOST_MASTER_KEYS to a new "
             "one (`waypost vault new-key`), and give every gateway and provider app its secrets anew."
         )
-    vault = Vault.open([], config.master_key_file)
+    return _made(path) if at_once else _UnmadeVault(path)
+
+
+def _made(path: Path) -> Vault:
+    vault = Vault.open([], path)
     _LOG.warning("vault.key_created", path=str(path), told="A new master key was made; keep a copy of it.")
     return vault
 

@@ -55,7 +55,7 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         self.store_up = Gauge(
-            "waypost_store_up", "1 while the database answers; without it queue lengths are not known.",
+            "waypost_store_up", "1 while the database answers and stores; without it queue lengths are not known.",
             registry=self.registry,
         )  # fmt: skip
         self.plugin_loaded = Gauge(

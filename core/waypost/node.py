@@ -147,6 +147,8 @@ class Node:
         self._refreshing = asyncio.Lock()
         self._reading = asyncio.Semaphore(READS)
         self.ready = False
+        #: Why the last heartbeat could not be stored: a store that only reads, or is full, still answers.
+        self.store_problem: str | None = None
 
     # ---- life
 
@@ -305,7 +307,9 @@ class Node:
                 await self.database.sync_clock()
                 now = self.clock.now()
                 await self.database.write(lambda conn, now=now: nodes.beat(conn, self.id, now))  # type: ignore[misc]
+                self.store_problem = None
             except StoreUnavailableError as error:
+                self.store_problem = str(error)
                 _LOG.error("heartbeat.store_unavailable", problem=str(error))
             except Exception:  # noqa: BLE001 - a node whose heart stands still is taken for dead
                 _LOG.exception("heartbeat.fault")

@@ -57,7 +57,7 @@ class Vault:
         """Use the keys in a file; None where it is not there. Raises `VaultError`."""
         try:
             keys = key_file.read_text(encoding="ascii").split()
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return None
         except OSError as error:
             raise VaultError(_unusable(key_file, error.strerror)) from error

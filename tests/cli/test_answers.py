@@ -66,6 +66,15 @@ def test_the_log_of_a_command_is_not_in_its_answer(acme: Run) -> None:
     settings = ("--set", f"account_sid=AC{32 * '0'}", "--set", "auth_token=t")
     made = process("gateways", "create", "one", "--plugin", "sms_twilio", *settings, "--json")
     assert json.loads(made.stdout)["name"] == "one"
+    told = json.loads(made.stderr)
+    assert (told["event"], told["path"]) == ("vault.key_created", os.environ["WAYPOST_MASTER_KEY_FILE"])
+    assert "auth_token" in acme("gateways", "show", "one", "--json").json["settings"], "it opens again"
+
+
+@pytest.mark.parametrize("command", ["gateways list", "provider-apps list", "gateways create x --plugin nobody"])
+def test_a_command_that_seals_nothing_makes_no_master_key(acme: Run, deployment: Path, command: str) -> None:
+    acme(*command.split())
+    assert not (deployment / "master.key").exists()
 
 
 @pytest.mark.parametrize(

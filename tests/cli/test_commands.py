@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from pysqlite3 import dbapi2
+from waypost.vault import new_key
 
 Run = Callable[..., Any]
 TWILIO = {"account_sid": "AC" + 32 * "0", "auth_token": "s3cret-canary"}
@@ -70,6 +71,7 @@ def test_a_setting_that_cannot_be_meant_is_told(
 def test_everything_is_made_and_listed(prepared: Run, monkeypatch: pytest.MonkeyPatch, deployment: Path) -> None:
     monkeypatch.setenv("WAYPOST_CHANNELS", "sms_twilio")
     monkeypatch.setenv("WAYPOST_PUBLIC_URL", "https://gateway.test/")
+    monkeypatch.setenv("WAYPOST_MASTER_KEYS", new_key())
     (deployment / "rates.csv").write_text("sku,prefix,price\nsms,,0.05\nsms,65,0.045\n")
     made: dict[str, Any] = {}
     for command in (

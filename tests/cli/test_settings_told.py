@@ -75,6 +75,20 @@ def test_a_setting_that_cannot_be_meant(
     _is_told(waypost("serve", "--port", "0") if name != "PORT" else waypost("serve"), says)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("DATABASE_URL", f"{PG}a:1,b:2/x"), ("MASTER_KEYS", CANARY), ("CHANNEL_DISTRIBUTIONS", CANARY)]
+)
+def test_a_traceback_that_was_asked_for_shows_no_setting(
+    waypost: Run, deployment: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv("WAYPOST_DEBUG", "1")
+    monkeypatch.setenv(f"WAYPOST_{name}", value)
+    ran = waypost("serve", "--port", "0")
+    assert ran.code == 1
+    assert "Traceback" in ran.err
+    assert CANARY not in ran.err
+
+
 @pytest.mark.parametrize("spoil", ["empty", "folder", "no key", "not ASCII"])
 def test_a_key_file_that_is_none(waypost: Run, deployment: Path, spoil: str) -> None:
     assert waypost("db", "upgrade").code == 0

@@ -18,6 +18,7 @@ from waypost.store import steps
 from waypost.store.database import StoreUnavailableError
 from waypost.store.gateways import Gateway
 from waypost.vault import Vault, new_key
+from waypost_server.rest import bodies
 from world import Partner
 
 #: Planted where they must not come out of.
@@ -66,6 +67,53 @@ async def test_what_no_parser_could_read_is_not_quoted_in_the_log(gateway: Deplo
         assert canary not in written
     lines = [json.loads(line) for line in written.splitlines()]
     assert {line["logger"] for line in lines if line["event"] == "library.logged"} == {"aiohttp.server"}
+
+
+@pytest.mark.postgres
+async def test_a_node_whose_store_only_reads_is_not_ready(run: RunDeployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A standby, or one whose disk is full: it answers, and every send is refused."""
+    monkeypatch.setattr("waypost.node.HEARTBEAT", 0.01)
+    gateway = await run([], [FakeChannel()])
+
+    async def is_ready() -> bool:
+        return (await gateway.call("GET", "/readyz")).status == 200
+
+    async def is_not_ready() -> bool:
+        return not await is_ready()
+
+    async def full(_: object) -> None:
+        raise StoreUnavailableError("it is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gateway.node.database, "write", full)
+        await gateway.until(is_not_ready)
+        assert (await gateway.call("GET", "/readyz")).json["store"] == "it is full"
+        assert "waypost_store_up 0.0" in (await gateway.call("GET", "/metrics")).text
+    await gateway.until(is_ready)
+    assert "waypost_store_up 1.0" in (await gateway.call("GET", "/metrics")).text
+
+
+async def _is_read() -> bool:
+    return bool(bodies._on_their_way)
+
+
+async def _is_read_no_more() -> bool:
+    return not bodies._on_their_way
+
+
+@pytest.mark.parametrize("path", ["partner/message/send", "api/send-sms.php", "webhooks/sms_twilio"])
+@pytest.mark.parametrize("head", ["Content-Length: 9", "Transfer-Encoding: chunked"])
+async def test_one_who_hangs_up_before_the_body_ends_is_no_fault_of_ours(
+    gateway: Deployment, logged: io.BytesIO, path: str, head: str
+) -> None:
+    host, port = gateway.url.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(f"POST /{path} HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode() + b"1\r\n{")
+    await gateway.until(_is_read)
+    writer.transport.abort()
+    await gateway.until(_is_read_no_more)
+    lines = [json.loads(line) for line in logged.getvalue().splitlines()]
+    assert [line for line in lines if line["level"] not in ("debug", "info")] == []
 
 
 async def test_a_plugin_that_is_missing_is_listed_with_its_reason(run: RunDeployment) -> None:
@@ -263,3 +311,24 @@ async def test_a_store_that_is_down_is_in_the_metrics(
     told = (await gateway.call("GET", "/metrics")).text
     assert "waypost_store_up 1.0" in told
     assert "waypost_queue_length{" in told
+
+
+async def test_a_probe_does_not_wait_for_a_connection_to_be_given_up(
+    gateway: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To roll back and close what is silent takes a PostgreSQL driver longer than whoever probes waits."""
+    given_up = asyncio.Event()
+
+    async def silent(_: object) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await given_up.wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("waypost_server.rest.health.PATIENCE", 0.01)
+        patch.setattr(gateway.node.database, "read", silent)
+        async with asyncio.timeout(5):
+            ready = await gateway.call("GET", "/readyz")
+    given_up.set()
+    assert (ready.status, ready.json["store"]) == (503, "it does not answer within 0.01 s")

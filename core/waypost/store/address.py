@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
 SQLITE, POSTGRES = "sqlite:///", "postgresql"
+_WRONG_HOST = (
+    "its host or port is wrong; write postgresql://user:password@host:5432/name, with %40 for an @ in the password "
+    "(several hosts: postgresql://user:password@/name?host=a:5432&host=b:5432)"
+)
 #: How long it may take to connect, in seconds, where the URL has no `connect_timeout`.
 CONNECT = 10.0
 _CHOICES = {
@@ -25,6 +30,8 @@ _LIBPQ = frozenset({
 })  # fmt: skip
 #: Those that SQLAlchemy reads itself.
 _PLAIN = frozenset({"database", "host", "password", "port", "user"})
+#: Those that may be given once for each server.
+_SEVERAL = frozenset({"host", "port"})
 
 
 class InvalidAddressError(ValueError):
@@ -36,11 +43,15 @@ class InvalidAddressError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PostgresAddress:
-    """Where a PostgreSQL is: SQLAlchemy's URL, what asyncpg is told besides, and how long connecting may take."""
+    """Where a PostgreSQL is: SQLAlchemy's URL, what asyncpg is told besides, and how long connecting may take.
+
+    `servers` are the hosts that are tried, as they may be told.
+    """
 
     url: URL
     arguments: dict[str, Any]
     timeout: float
+    servers: str
 
 
 def check(url: str) -> None:
@@ -55,10 +66,7 @@ def shown(url: str) -> str:
     """A URL as it may be told: a file's full path, or a server without user and password."""
     if url.startswith(SQLITE):
         return str(Path(url.removeprefix(SQLITE)).absolute())
-    parsed = postgres_address(url).url
-    host = parsed.host or parsed.query.get("host") or "this machine"
-    where = host if isinstance(host, str) else ",".join(host)
-    return f"PostgreSQL at {where}{f':{parsed.port}' if parsed.port else ''}"
+    return f"PostgreSQL at {postgres_address(url).servers}"
 
 
 def _check_file(path: str) -> None:
@@ -83,17 +91,13 @@ def postgres_address(url: str) -> PostgresAddress:
         raise InvalidAddressError
     try:
         parsed = make_url(url)
-        is_host = "@" not in (parsed.host or "").encode("idna").decode()
     except (ArgumentError, ValueError):
-        is_host = False
-    if not is_host:
-        raise InvalidAddressError(
-            "its host or port is wrong; write postgresql://user:password@host:5432/name, with %40 for an @ in the "
-            "password (several hosts: postgresql://user:password@/name?host=a:5432&host=b:5432)"
-        )
-    if parsed.port is not None and not 0 < parsed.port < 65_536:
-        raise InvalidAddressError("its port must be a number from 1 to 65535")
+        raise InvalidAddressError(_WRONG_HOST) from None
+    if parsed.host:  # where a socket's folder is written %2Frun%2Fpg, as libpq has it
+        parsed = parsed.set(host=unquote(parsed.host))
     options: dict[str, Any] = dict(parsed.query)
+    if twice := sorted(name for name, given in options.items() if not isinstance(given, str) and name not in _SEVERAL):
+        raise InvalidAddressError(f"the option {twice[0]} is given twice; leave one out")
     if "ssl" in options:
         options.setdefault("sslmode", options.pop("ssl"))
     timeout = _seconds(options.pop("connect_timeout", ""))
@@ -109,7 +113,35 @@ def postgres_address(url: str) -> PostgresAddress:
         drivername="postgresql+asyncpg", query={name: value for name, value in options.items() if name in _PLAIN}
     )
     libpq = {name: value for name, value in options.items() if name in _LIBPQ}
-    return PostgresAddress(plain, {"dsn": f"{POSTGRES}:?{urlencode(libpq)}"} if libpq else {}, timeout)
+    arguments = {"dsn": f"{POSTGRES}:?{urlencode(libpq)}"} if libpq else {}
+    return PostgresAddress(plain, arguments, timeout, ",".join(_servers(plain)))
+
+
+def _servers(url: URL) -> Iterator[str]:
+    """The servers that asyncpg will be told, each with its port where one is given. Raises `InvalidAddressError`."""
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        told = url.get_dialect()().create_connect_args(url)[1]
+    except (ArgumentError, ValueError):
+        raise InvalidAddressError(_WRONG_HOST) from None
+    hosts, ports = (found if isinstance(found, list) else [found] for found in (told.get("host"), told.get("port")))
+    for host, port in zip(hosts, ports, strict=True):
+        if host is not None and not _is_host(host):
+            raise InvalidAddressError(_WRONG_HOST)
+        if port is not None and not 0 < port < 65_536:
+            raise InvalidAddressError("its port must be a number from 1 to 65535")
+        name = host or "this machine"
+        yield name if port is None else f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+
+
+def _is_host(host: str) -> bool:
+    if host.startswith("/"):
+        return True
+    try:
+        return "@" not in host.encode("idna").decode()
+    except UnicodeError:
+        return False
 
 
 def _seconds(given: str) -> float:

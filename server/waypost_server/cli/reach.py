@@ -130,13 +130,13 @@ async def _directly(config: Config, operation: str, arguments: dict[str, Any]) -
     from waypost.store import migrate
     from waypost.store.database import open_database
 
-    log.configure("error")  # to standard error, which structlog by itself would not
+    log.configure("warning")  # to standard error, which structlog by itself would not
     database = await open_database(config.database_url, patient=True)
     try:
         if operation != "doctor":
             await database.read(migrate.check)
         if operation.startswith(_WITH_SECRETS):
-            vault = await open_vault(config, database)
+            vault = await open_vault(config, database, at_once=False)
         else:  # which makes no key, and looks whether what is configured is one
             vault = known_vault(config) or passing_vault()
         wanted = operation.startswith(_WITH_PLUGINS)

@@ -36,7 +36,7 @@ _on_their_way: set[asyncio.Timeout] = set()
 
 
 class BodyTooSlow(InvalidRequest):
-    """The body did not arrive in time; send it at once, and as long as its Content-Length says."""
+    """The body did not arrive in time, or its end never; send it at once, and as long as its Content-Length says."""
 
 
 def hurry(patience: float) -> None:
@@ -80,7 +80,7 @@ async def read_body(request: web.Request, limit: int) -> bytes:
                 return await _chunked(request, limit)
             finally:
                 _on_their_way.discard(timeout)
-    except TimeoutError:
+    except (TimeoutError, ConnectionError):  # whoever hangs up hears of nothing, but did nothing to us either
         raise BodyTooSlow from None
 
 

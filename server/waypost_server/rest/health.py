@@ -26,6 +26,8 @@ class Health:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        #: Reads for probes, also those that nobody waits for any more.
+        self._asked: set[asyncio.Task[Any]] = set()
 
     def routes(self) -> list[Route]:
         """The routes; keep `/metrics` and `/readyz` off the public internet."""
@@ -40,7 +42,7 @@ class Health:
         return reply({"status": "ok"})
 
     async def ready(self, _: web.Request) -> Answer:
-        """The node takes work: started, not draining, the database answers, and some gateway, if any, can be used."""
+        """The node takes work: started, not draining, the database works, and some gateway, if any, can be used."""
         node = self._node
         unusable = node.unusable()
         body: dict[str, Any] = {
@@ -107,9 +109,21 @@ class Health:
             metrics.queued.labels(gateway_id).set(lengths.get(gateway_id, 0))
 
     async def _ask(self, work: Work[T]) -> T:
-        """Read from the store, which a probe does not wait for as long as a send. Raises `StoreUnavailableError`."""
-        try:
-            async with asyncio.timeout(PATIENCE):
-                return await self._node.database.read(work)
-        except TimeoutError:
-            raise StoreUnavailableError(f"it does not answer within {PATIENCE:g} s") from None
+        """Read from the store, which a probe does not wait for as long as a send.
+
+        Raises `StoreUnavailableError`, also where it answers and does not store.
+        """
+        if self._node.store_problem is not None:
+            raise StoreUnavailableError(self._node.store_problem)
+        reading = asyncio.create_task(self._node.database.read(work))
+        self._asked.add(reading)
+        reading.add_done_callback(self._answered)
+        if not (await asyncio.wait((reading,), timeout=PATIENCE))[0]:
+            reading.cancel()  # and left to itself: to let go of a connection that says nothing takes longer still
+            raise StoreUnavailableError(f"it does not answer within {PATIENCE:g} s")
+        return reading.result()
+
+    def _answered(self, reading: asyncio.Task[Any]) -> None:
+        self._asked.discard(reading)
+        if not reading.cancelled():
+            reading.exception()  # which nobody else may look at
