@@ -21,6 +21,7 @@ from waypost import watermarks
 from waypost.clock import from_datetime
 from waypost.event_codec import dump, load_delivery_update, storable
 from waypost.host.loader import load_channels
+from waypost.inbox.placement import Placed
 from waypost.inbox.written import _row
 from waypost.plugin import (
     AddressChange,
@@ -130,7 +131,7 @@ def _can_be_stored(event: Any) -> None:
         load_delivery_update(parked.event)
         json.dumps(report.data).encode()
     if isinstance(event, InboundMessage):
-        row = _row(event, GATEWAY, 0)
+        row = _row(event, Placed(event, (GATEWAY,), (GATEWAY,)), 0)
         texts += [row.provider_id, row.sender, row.recipient, row.content, row.sender_name, row.reply_to]
     if isinstance(event, Engagement | PriceUpdate):
         texts += [event.provider_id, event.correlation]
