@@ -225,3 +225,19 @@ async def test_a_shared_urls_event_belongs_to_the_account_it_names(open_world: O
     rows = await inbox_of(world, partner)
     assert [(row.provider_id, row.gateway_id) for row in rows] == [("in-1", gateway.id)]
     assert foreign.id not in {row.gateway_id for row in rows}
+
+
+async def test_of_one_secret_for_two_accounts_each_gets_its_own(open_world: OpenWorld) -> None:
+    """A delivery is proof for both; what it says of one account is no news of the other."""
+    channel = FakeChannel(hooks=frozenset({"recognize"}), info={"webhook_scope": "shared"})
+    world = await open_world(channel)
+    org = await world.organization()
+    first, second = await world.app(org), await world.app(org)
+    await world.gateway(account_ref="A1", app_id=first.id)
+    await world.gateway(account_ref="A2", app_id=second.id)
+    request = channel.tells(wrote("in-1", account_ref="A1"), wrote("in-2", account_ref="A2"))
+    assert (await world.node.inbox.receive(request, plugin="fake")).status == 200
+    assert {state for state, _ in await states(world.database)} == {"applied"}
+    for app, provider_id in ((first, "in-1"), (second, "in-2")):
+        rows = await inbox_of(world, Partner(org, app, "", ()))
+        assert [row.provider_id for row in rows] == [provider_id]

@@ -66,8 +66,9 @@ class Placement:
             named = None  # one signed POST may carry several accounts' events, whichever URL it was sent to
         gateways = spoken_for(directory, named) if named else _of_account(directory, delivery, event)
         if delivery.also:
-            verified = (directory.gateways.get(other) for other in delivery.also)
-            gateways = tuple(dict.fromkeys((*gateways, *filter(None, verified))))
+            verified = filter(None, (directory.gateways.get(other) for other in delivery.also))
+            theirs = (other for other in verified if not self._is_for_another(other, event))
+            gateways = tuple(dict.fromkeys((*gateways, *theirs)))
         if not gateways or not isinstance(event, PERSONAL):
             return Placed(event, gateways, gateways[:1])
         account_ref = gateways[0].account_ref
