@@ -18,6 +18,7 @@ from waypost.inbox.service import LARGE
 from waypost.plugin import (
     ChannelEvent,
     Rejected,
+    Verified,
     WebhookContext,
     WebhookReply,
     WebhookRequest,
@@ -241,3 +242,25 @@ async def test_of_one_secret_for_two_accounts_each_gets_its_own(open_world: Open
     for app, provider_id in ((first, "in-1"), (second, "in-2")):
         rows = await inbox_of(world, Partner(org, app, "", ()))
         assert [row.provider_id for row in rows] == [provider_id]
+
+
+@pytest.mark.parametrize("own_url", [True, False])
+async def test_a_secret_is_no_proof_for_an_account_that_has_another(open_world: OpenWorld, *, own_url: bool) -> None:
+    """Where each account has its secret, and no provider app has one for all of them."""
+
+    class Channel(FakeChannel):
+        @hookimpl
+        async def verify_webhook(self, ctx: WebhookContext, request: WebhookRequest) -> Verified | Rejected:
+            return Verified() if request.header("x-signature") == ctx.gateway_id else Rejected("wrong signature")
+
+    channel = Channel(hooks=frozenset({"recognize"}), info={"webhook_scope": "shared"})
+    world = await open_world(channel)
+    org = await world.organization()
+    mine, theirs = await world.app(org), await world.app(org)
+    gateway = await world.gateway(account_ref="A1", app_id=mine.id)
+    await world.gateway(account_ref="A2", app_id=theirs.id)
+    request = channel.tells(wrote("in-1", account_ref="A2"), wrote("in-2", account_ref="A1"), signature=gateway.id)
+    named = gateway.id if own_url else None
+    assert (await world.node.inbox.receive(request, plugin="fake", gateway=named)).status == 200
+    assert await inbox_of(world, Partner(org, theirs, "", ())) == []
+    assert [row.provider_id for row in await inbox_of(world, Partner(org, mine, "", ()))] == ["in-2"]

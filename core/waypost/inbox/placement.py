@@ -137,8 +137,15 @@ def _of_account(directory: Directory, delivery: Delivery, event: ChannelEvent) -
     return tuple(
         gateway
         for gateway in directory.by_account_ref(delivery.plugin, event.account_ref)
-        if gateway.provider_app_id == delivery.provider_app_id
+        if _is_proved_for(gateway, delivery)
     )
+
+
+def _is_proved_for(gateway: Gateway, delivery: Delivery) -> bool:
+    """Whether a gateway's secret is the delivery's: of its provider app, or else its own."""
+    if delivery.provider_app_id is None:
+        return gateway.id in (delivery.gateway_id, *delivery.also)
+    return gateway.provider_app_id == delivery.provider_app_id
 
 
 def _siblings(directory: Directory, gateway: Gateway) -> tuple[Gateway, ...]:
