@@ -115,19 +115,35 @@ async def test_the_same_people_in_another_order_do_not_stand_in_each_others_way(
         for batch, order in enumerate((people, people[::-1], people[5:] + people[:5]))
     ]
 
-    def apply(conn: Connection, events: Sequence[ChannelEvent]) -> None:
-        apply_events(conn, [Placed(event, (gateway,), (gateway,)) for event in events], world.node.rules, world.clock)
+    await without_deadlock(world, [[Placed(event, (gateway,), (gateway,)) for event in said] for said in deliveries])
+    assert len(await messages(world, gateway)) == 60
+
+
+async def test_people_without_numbers_who_write_to_two_gateways_stand_in_nobodys_way(world: World) -> None:
+    gateways = [await owned(world) for _ in range(4)]
+    everybody = [*gateways, *gateways[::-1], *gateways[2:], *gateways[:2]]
+    said = [
+        Placed(wrote(f"in-{number}", f"US.{number}"), (gateway,), (gateway,), hidden=True)
+        for number, gateway in enumerate(everybody)
+    ]
+    await without_deadlock(world, [said[:4], said[4:8], said[8:]])
+
+
+async def without_deadlock(world: World, batches: Sequence[Sequence[Placed]]) -> None:
+    """Apply batches at the same time, some times over."""
 
     def deadlocks(conn: Connection) -> int:
         conn.execute(text("SELECT pg_stat_clear_snapshot()"))
         return int(conn.execute(text("SELECT SUM(deadlocks) FROM pg_stat_database")).scalar_one())
 
+    def apply(conn: Connection, placed: Sequence[Placed]) -> None:
+        apply_events(conn, placed, world.node.rules, world.clock)
+
     before = await world.database.read(deadlocks)
     for _ in range(5):
         await asyncio.gather(
-            *(world.database.write(lambda conn, events=events: apply(conn, events)) for events in deliveries)  # type: ignore[misc]
+            *(world.database.write(lambda conn, placed=placed: apply(conn, placed)) for placed in batches)  # type: ignore[misc]
         )
-    assert len(await messages(world, gateway)) == 60
     assert await world.database.read(deadlocks) == before
 
 

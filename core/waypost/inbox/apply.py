@@ -118,8 +118,11 @@ def _spoken_of(item: Placed) -> Iterator[str]:
         people = (event.address,)
     elif isinstance(event, AddressChange):
         people = (event.old, event.new)
+    names = [address.value for address in people]
+    if item.hidden:
+        names.append(inbound.HIDDEN)
     # All that it may be about: which one it is, the message tells that the event may speak of.
-    yield from (f"{gateway.id} person {address.value}" for gateway in item.gateways for address in people)
+    yield from (f"{gateway.id} person {name}" for gateway in item.gateways for name in names)
 
 
 def _consents(conn: Connection, placed: Sequence[Placed], now: int) -> None:
