@@ -24,6 +24,8 @@ from waypost_server.node_lock import short_path
 
 #: Room for a rate card of some ten thousand lines.
 MAX_REQUEST = 32 * 1024 * 1024
+#: How long whoever asked may take to read their answer, in seconds: a command that was suspended never does.
+PATIENCE = 10.0
 
 _LOG = logger()
 
@@ -74,10 +76,12 @@ class AdminSocket:
             async with asyncio.timeout(30):
                 line = await reader.readline()
             self._listening.discard(task)
+            writer.transport.set_write_buffer_limits(0)  # so that all of it is read once it is drained
             writer.write(orjson.dumps(await self._answer(line)) + b"\n")
-            await writer.drain()
+            async with asyncio.timeout(PATIENCE):
+                await writer.drain()
         except (ConnectionError, TimeoutError, ValueError):
-            pass  # whoever asked has gone, said nothing, or said more than a line may hold
+            writer.transport.abort()  # whoever asked has gone, says or reads nothing, or said more than a line may hold
         finally:
             self._listening.discard(task)
             self._busy.discard(task)

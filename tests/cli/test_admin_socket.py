@@ -41,3 +41,24 @@ async def test_a_stop_does_not_wait_for_who_asks_nothing(world: World, tmp_path:
     assert await reader.read() == b""
     writer.close()
     await writer.wait_closed()
+
+
+async def test_a_stop_does_not_wait_for_who_reads_nothing(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that was suspended while its answer was under way."""
+    socket = AdminSocket(world.node, tmp_path / "socket")
+    is_told = asyncio.Event()
+
+    async def at_length(_: bytes) -> dict[str, str]:
+        is_told.set()
+        return {"result": "x" * 5_000_000}
+
+    monkeypatch.setattr("waypost_server.admin_socket.PATIENCE", 0.05)
+    monkeypatch.setattr(socket, "_answer", at_length)
+    await socket.start()
+    _, writer = await asyncio.open_unix_connection(str(tmp_path / "socket"))
+    writer.write(b"{}\n")
+    await is_told.wait()
+    await asyncio.wait_for(socket.stop(), 10)
+    writer.transport.abort()

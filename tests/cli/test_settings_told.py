@@ -115,6 +115,11 @@ def test_a_database_below_a_file(waypost: Run, deployment: Path, monkeypatch: py
         _is_told(waypost(*command.split()), str(deployment / "file"))
 
 
+def test_a_name_that_is_no_setting(waypost: Run, deployment: Path) -> None:
+    (deployment / "waypost.toml").write_text(f'prot = "{CANARY}"\n')
+    _is_told(waypost("orgs", "list"), "waypost.toml holds prot, which is no setting")
+
+
 def test_a_configuration_file_that_is_not_utf_8(waypost: Run, deployment: Path) -> None:
     (deployment / "waypost.toml").write_bytes(b'host = "\xe9"\n')
     _is_told(waypost("orgs", "list"), "waypost.toml is not UTF-8")

@@ -24,6 +24,11 @@ async def test_a_good_configuration_is_passed_over(operator: Operator) -> None:
     assert found.keys() - {"standby", "fsync"} == {"plugin"}
 
 
+async def test_https_may_be_written_in_capitals(operator: Operator) -> None:
+    assert "public_url" not in await findings(operator, public_url="HTTPS://gateway.test")
+    assert "public_url" in await findings(operator, public_url="HTTP://gateway.test")
+
+
 async def test_what_is_missing_is_found(operator: Operator) -> None:
     found = await findings(operator, channels="fake,nowhere")
     assert found["public_url"] == "warning"

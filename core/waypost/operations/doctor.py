@@ -55,7 +55,7 @@ def _configuration(operator: Operator) -> list[dict[str, Any]]:
             _finding("warning", "public_url", "WAYPOST_PUBLIC_URL is not set: providers cannot report receipts or "
                      "inbound messages; set it to the https URL under which the world reaches this deployment.")
         )  # fmt: skip
-    elif not config.public_url.startswith("https://"):
+    elif not config.public_url.lower().startswith("https://"):
         findings.append(
             _finding("warning", "public_url", "WAYPOST_PUBLIC_URL is not https; providers refuse or leak over http.")
         )

@@ -110,6 +110,8 @@ def _configuration(error: Exception) -> str:
     assert isinstance(error, ValidationError)
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     field = str(first["loc"][0]) if first["loc"] else "configuration"
+    if first["type"] == "extra_forbidden":
+        return f"waypost.toml holds {field}, which is no setting; correct its name, or leave it out."
     told = str(first["msg"]).removeprefix("Value error, ")
     return f"The configuration is wrong at WAYPOST_{field.upper()} (or {field} in waypost.toml): {told}."
 
