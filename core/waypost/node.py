@@ -160,16 +160,23 @@ class Node:
 
         `alone` says that no other node can be alive, so that leases an earlier process left can be ended at once.
         """
-        database = await open_database(config.database_url)
+        database, http = await open_database(config.database_url), shared_session()
         try:
-            await database.read(migrate.check)
-            middlewares = load_wrappers(config.wrappers)
-            vault = await open_vault(config, database)
+            return await cls._opened(config, role, database, http, alone=alone)
         except BaseException:
+            await aiohttp.ClientSession.close(http)
             await database.close()
             raise
+
+    @classmethod
+    async def _opened(
+        cls, config: Config, role: Role, database: Database, http: aiohttp.ClientSession, *, alone: bool
+    ) -> Node:
+        await database.read(migrate.check)
+        middlewares = load_wrappers(config.wrappers)
+        vault = await open_vault(config, database)
         records = load_channels(config.channels, pinned=config.channel_distributions)
-        node = cls(config, database, vault, records, shared_session(), role)
+        node = cls(config, database, vault, records, http, role)
         node._announce_plugins()
         for plugin in node.plugins.values():
             plugin.wrap(middlewares)

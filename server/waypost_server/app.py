@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
+from aiohttp.log import server_logger
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
+from waypost.log import logger
 from waypost.node import Node
 
 from waypost_server.rest.answer import Answer
@@ -21,6 +25,19 @@ from waypost_server.rest.replies import reply
 from waypost_server.rest.router import Route, Router
 from waypost_server.rest.token import TokenApi
 from waypost_server.rest.webhooks import Webhooks
+
+_LOG = logger()
+
+
+class _ServerLog(logging.LoggerAdapter[logging.Logger]):
+    """aiohttp's log, in which what is no HTTP is no fault of ours: the internet sends it to every open port."""
+
+    def exception(self, msg: object, *args: object, exc_info: Any = True, **options: Any) -> None:
+        """Log an error with its traceback, or a line for a request that cannot be read."""
+        if isinstance(exc_info, HttpProcessingError):
+            _LOG.warning("request.malformed", problem=type(exc_info).__name__)
+        else:
+            super().exception(msg, *args, exc_info=exc_info, **options)
 
 
 def routes(node: Node) -> list[Route]:
@@ -47,7 +64,8 @@ def build_server(node: Node, **options: Any) -> web.Server:
         return web.Request(message, payload, protocol, writer, task, loop, client_max_size=longest)
 
     router = Router(routes(node), _nothing_here)
-    return web.Server(router.handle, request_factory=request, access_log=None, **options)
+    log = _ServerLog(server_logger)
+    return web.Server(router.handle, request_factory=request, access_log=None, logger=log, **options)
 
 
 def _nothing_here(request: web.Request, allowed: list[str]) -> Answer:

@@ -11,6 +11,7 @@ import pytest
 from waypost.config import Config
 from waypost.node import Node
 from waypost.operations import channels
+from waypost.store.database import StoreUnavailableError
 from waypost.store.sqlite import SqliteDatabase
 from waypost_server.rest.health import Health
 
@@ -68,3 +69,21 @@ async def test_each_is_named_with_its_reason(node: Node, heard: Any) -> None:
         assert sample("waypost_plugin_loaded", {"plugin": name, "state": state}) == 0
     assert ready["t_good"] == {"state": "loaded", "reason": ""}
     assert sample("waypost_plugin_loaded", {"plugin": "t_good", "state": "loaded"}) == 1
+
+
+async def test_a_node_that_cannot_be_opened_lets_go_of_everything(
+    sqlite: SqliteDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config(database_url=sqlite.url, channels=(), master_key_file=tmp_path / "master.key")
+    begun: list[Node] = []
+
+    async def refresh(self: Node) -> None:
+        begun.append(self)
+        raise StoreUnavailableError("gone")
+
+    monkeypatch.setattr(Node, "refresh", refresh)
+    with pytest.raises(StoreUnavailableError, match="gone"):
+        await Node.open(config)
+    assert begun[0].http.closed
+    with pytest.raises(StoreUnavailableError, match="closed"):
+        await begun[0].database.read(lambda _: None)

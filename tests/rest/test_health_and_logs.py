@@ -19,6 +19,7 @@ from waypost.store.database import StoreUnavailableError
 from waypost.store.gateways import Gateway
 from waypost.vault import Vault, new_key
 from waypost_server.rest import bodies
+from waypost_server.rest.answer import Answer
 from world import Partner
 
 #: Planted where they must not come out of.
@@ -66,7 +67,24 @@ async def test_what_no_parser_could_read_is_not_quoted_in_the_log(gateway: Deplo
     for canary in (BODY, SECRET, NUMBER):
         assert canary not in written
     lines = [json.loads(line) for line in written.splitlines()]
-    assert {line["logger"] for line in lines if line["event"] == "library.logged"} == {"aiohttp.server"}
+    assert [(line["event"], line["level"]) for line in lines] == [("request.malformed", "warning")] * len(odd)
+
+
+async def test_a_fault_of_the_servers_own_is_logged_with_its_place(
+    gateway: Deployment, logged: io.BytesIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare(_self: object, _request: object) -> None:
+        raise RuntimeError(BODY)
+
+    monkeypatch.setattr(Answer, "prepare", prepare)
+    host, port = gateway.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert await reader.read() == b""
+    writer.close()
+    assert BODY not in logged.getvalue().decode()
+    (line,) = [json.loads(line) for line in logged.getvalue().decode().splitlines()]
+    assert (line["event"], line["level"], line["exception"][0]["type"]) == ("library.logged", "error", "RuntimeError")
 
 
 @pytest.mark.postgres

@@ -90,6 +90,7 @@ async def test_a_connection_lost_amid_the_work_is_the_stores_trouble(postgres: P
     with pytest.raises(StoreUnavailableError) as caught:
         await postgres.write(lambda conn: conn.execute(text(killer)).close())
     assert not isinstance(caught.value, CommitUnknownError)
+    assert str(caught.value) == "PostgreSQL: 08003: the connection to it was broken off"
     await postgres.write(lambda conn: insert(conn, "a"))
 
 

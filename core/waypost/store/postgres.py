@@ -329,11 +329,7 @@ def _unavailable(error: DBAPIError) -> Exception:
         or state in _RETRYABLE  # again and again: it is too busy
         or (isinstance(error, OperationalError) and not state)
     ):
-        said = (
-            _REFUSED.get(state[:2])
-            or _LATER.get(state)
-            or state
-            or reason((error.orig and error.orig.__cause__) or error.orig)
-        )
+        words = reason((error.orig and error.orig.__cause__) or error.orig)
+        said = _REFUSED.get(state[:2]) or _LATER.get(state) or (f"{state}: {words}" if state else words)
         return StoreUnavailableError(f"PostgreSQL: {said}")
     return error

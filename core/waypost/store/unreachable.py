@@ -1,4 +1,4 @@
-"""Why a PostgreSQL cannot be reached, in words: what Python and asyncpg raise while they connect."""
+"""Why a PostgreSQL cannot be reached, in words: what Python and asyncpg raise while they connect, or lose it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ import ssl
 import asyncpg
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-_KINDS: tuple[tuple[type[BaseException], str], ...] = (
+_KINDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
     (socket.gaierror, "the name of its host is not known"),
     (ConnectionRefusedError, "nobody listens at that host and port"),
     (ConnectionError, "it broke the connection off; does it speak TLS as sslmode wants it?"),
     (ssl.SSLError, "TLS with it failed; look at sslmode and the certificates"),
+    (asyncpg.CannotConnectNowError, "it is starting or stopping"),
+    (asyncpg.AdminShutdownError, "it ended the connection, as when it stops"),
+    (asyncpg.CrashShutdownError, "a process of its crashed, and it begins anew"),
+    (asyncpg.TooManyConnectionsError, "all its connections are taken; raise max_connections"),
+    ((asyncpg.ConnectionDoesNotExistError, asyncpg.InternalClientError), "the connection to it was broken off"),
     (PoolTimeoutError, "all connections to it are busy"),
     (TimeoutError, "it does not answer in time"),
     (FileNotFoundError, "its socket, or a file that the URL names, is not there"),
