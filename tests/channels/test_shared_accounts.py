@@ -156,6 +156,19 @@ async def test_a_disabled_gateway_stands_in_nobodys_way(gateway: Deployment, lis
     assert await column(gateway, delivery.c.state) == ["applied", "failed"]
 
 
+async def test_a_number_that_has_gone_to_another_app_is_not_the_old_ones_on_its_url_either(gateway: Deployment) -> None:
+    """As long as the provider still calls that one: kept, for nobody to read."""
+    rows = await of_one_account(gateway, OURS, OURS)
+    await gateway.change(rows[0], status="disabled")
+    old_url = f"{SHARED}/{rows[0].id}"
+    await post(gateway, sms(gateway, OURS[1], path=old_url))
+    assert await told(gateway) == ([], set())
+    assert await column(gateway, delivery.c.state) == ["failed"]
+    await gateway.change(rows[1], status="disabled")
+    await post(gateway, sms(gateway, OURS[1], path=old_url, MessageSid="SM" + "2" * 32))
+    assert await told(gateway) == ([rows[0].id], {rows[0].id})
+
+
 async def test_of_one_apps_gateways_the_first_is_told_of_what_none_lists(gateway: Deployment) -> None:
     rows = await of_one_account(gateway, (), (), one_app=True)
     await post(gateway, sms(gateway, OURS[1]))
@@ -240,4 +253,5 @@ async def test_a_number_that_has_gone_to_another_app_is_that_apps(run: RunDeploy
     assert await arrives(f"/webhooks/whatsapp/{rows[1].id}") == [rows[1].id]
     await gateway.change(rows[0], status="disabled")
     assert await arrives("/webhooks/whatsapp") == [rows[1].id] * 2
+    assert await arrives(f"/webhooks/whatsapp/{rows[0].id}") == [rows[1].id] * 2
     assert set(await column(gateway, conversation.c.gateway_id)) == {rows[1].id}

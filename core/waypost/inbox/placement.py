@@ -89,17 +89,19 @@ class Placement:
     ) -> tuple[Gateway, ...]:
         """Those of the gateways that an event was said to; none where that may be another app's.
 
-        `rivals` have the same account, and another secret.
+        `rivals` are all that have the same account, whatever their secret.
         """
-        named, used = gateways[0], _in_use(gateways)
+        named, used, everybody = gateways[0], _in_use(gateways), _in_use((*gateways, *rivals))
+        if not _are_one_apps((*used, *everybody)):
+            used = [gateway for gateway in used if gateway in everybody]  # a number may have gone to the other app
         # A shared URL's account is the number or the page itself, and all of its gateways have it.
-        listing = used if self._is_shared(named) else [gateway for gateway in used if self._lists(gateway, event)]
+        shared = self._is_shared(named)
+        listing = used if shared else [gateway for gateway in used if self._lists(gateway, event)]
         if listing:
             if _are_one_apps(listing):
                 return tuple(listing)
             return (named,) if named in listing and _came_to(named, delivery) else ()
-        everybody = _in_use((*gateways, *rivals))
-        if any(self._lists(gateway, event) for gateway in everybody):
+        if shared or any(self._lists(gateway, event) for gateway in everybody):
             return ()
         # The URL it came to says enough; and of one app's gateways one is as good as another.
         if _came_to(named, delivery):
