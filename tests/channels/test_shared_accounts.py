@@ -253,5 +253,5 @@ async def test_a_number_that_has_gone_to_another_app_is_that_apps(run: RunDeploy
     assert await arrives(f"/webhooks/whatsapp/{rows[1].id}") == [rows[1].id]
     await gateway.change(rows[0], status="disabled")
     assert await arrives("/webhooks/whatsapp") == [rows[1].id] * 2
-    assert await arrives(f"/webhooks/whatsapp/{rows[0].id}") == [rows[1].id] * 2
+    assert await arrives(f"/webhooks/whatsapp/{rows[0].id}") == [rows[1].id] * 3
     assert set(await column(gateway, conversation.c.gateway_id)) == {rows[1].id}

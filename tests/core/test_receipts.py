@@ -371,6 +371,24 @@ async def test_a_receipt_on_a_siblings_url_is_for_whichever_sent_it(open_world: 
     assert (await world.message(overtaken.message.id)).status == "DELIVERED"
 
 
+async def test_a_number_that_has_gone_to_another_app_is_followed_on_the_old_gateways_url(open_world: OpenWorld) -> None:
+    """A provider app has one URL for all of its gateways, which may be that of any one of them."""
+    world = await open_world(FakeChannel(hooks=frozenset({"recognize"}), info={"webhook_scope": "shared"}))
+    org = await world.organization()
+    meta, old, new = await world.provider_app("fake"), await world.app(org), await world.app(org)
+    first = await world.gateway(account_ref="N1", provider_app_id=meta.id, app_id=old.id, status="disabled")
+    second = await world.gateway(account_ref="N1", provider_app_id=meta.id, app_id=new.id)
+    await world.rate(second)
+    await world.route(new, second)
+    partner = Partner(org, new, await world.key(new), (second,))
+    world.channel.on(TO, SendResult(provider_ids=("p-0",)))
+    await world.start()
+    admitted = await world.sent(partner)
+    told = DeliveryUpdate(event_id="e1", status="delivered", provider_id="p-0", account_ref="N1")
+    await world.tell(partner, told, gateway=first)
+    assert (await world.message(admitted.message.id)).status == "DELIVERED"
+
+
 async def test_a_providers_price_never_changes_the_partners(world: World) -> None:
     partner = await world.partner()
     await world.start()

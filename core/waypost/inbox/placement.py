@@ -64,11 +64,13 @@ class Placement:
         named = directory.gateways.get(delivery.gateway_id or "")
         if named is not None and self._is_for_another(named, event):
             named = None  # one signed POST may carry several accounts' events, whichever URL it was sent to
-        gateways = spoken_for(directory, named) if named else _of_account(directory, delivery, event)
-        if delivery.also:
-            verified = filter(None, (directory.gateways.get(other) for other in delivery.also))
-            theirs = (other for other in verified if not self._is_for_another(other, event))
-            gateways = tuple(dict.fromkeys((*gateways, *theirs)))
+        gateways = spoken_for(directory, named) if named else ()
+        if named is None or self._is_shared(named):
+            gateways += _of_account(directory, delivery, event)
+        verified = filter(None, (directory.gateways.get(other) for other in delivery.also))
+        gateways += tuple(other for other in verified if not self._is_for_another(other, event))
+        if len(gateways) > 1:
+            gateways = tuple(dict.fromkeys(gateways))
         if not gateways or not isinstance(event, PERSONAL):
             return Placed(event, gateways, gateways[:1])
         account_ref = gateways[0].account_ref
