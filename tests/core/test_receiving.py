@@ -16,7 +16,9 @@ from waypost.inbox import parse
 from waypost.inbox.receive import MAX_VERIFICATIONS
 from waypost.inbox.service import LARGE
 from waypost.plugin import (
+    Address,
     ChannelEvent,
+    ConsentChange,
     Rejected,
     Verified,
     WebhookContext,
@@ -24,8 +26,9 @@ from waypost.plugin import (
     WebhookRequest,
     hookimpl,
 )
+from waypost.store import gateways, inbound
 from waypost.store.database import StoreUnavailableError
-from world import OpenWorld, Partner, World
+from world import TO, OpenWorld, Partner, World
 
 
 async def test_a_forged_delivery_gets_one_constant_answer_and_leaves_nothing(world: World) -> None:
@@ -264,3 +267,22 @@ async def test_a_secret_is_no_proof_for_an_account_that_has_another(open_world: 
     assert (await world.node.inbox.receive(request, plugin="fake", gateway=named)).status == 200
     assert await inbox_of(world, Partner(org, theirs, "", ())) == []
     assert [row.provider_id for row in await inbox_of(world, Partner(org, mine, "", ()))] == ["in-2"]
+
+
+async def test_an_opt_out_that_may_be_another_apps_is_kept_until_an_operator_says_whose(open_world: OpenWorld) -> None:
+    """As a message is; but one that was said of a mail that nobody here sent is nobody's for good."""
+    channel = FakeChannel(hooks=frozenset({"recognize"}), info={"webhook_scope": "shared"})
+    world = await open_world(channel)
+    org, meta = await world.organization(), await world.provider_app("fake")
+    rows = [
+        await world.gateway(account_ref="N1", provider_app_id=meta.id, app_id=(await world.app(org)).id)
+        for _ in range(2)
+    ]
+    stop = ConsentChange(event_id="stop", account_ref="N1", address=Address("e164", TO), state="opted_out")
+    for event in (stop, replace(stop, event_id="of a mail", provider_id="p-9")):
+        await world.node.inbox.receive(channel.tells(event, headers=(("x-account", "N1"),)), plugin="fake")
+    assert [state for state, _ in await states(world.database)] == ["failed", "applied"]
+    await world.decide(lambda conn: gateways.save(conn, replace(rows[0], status="disabled")))
+    assert await world.node.inbox.parse_again("fake") == 1
+    consents = [await world.database.read(lambda conn, row=row: inbound.consent_of(conn, row.id, TO)) for row in rows]
+    assert consents == [{}, {"all": "opted_out"}]

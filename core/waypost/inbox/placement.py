@@ -40,8 +40,13 @@ class Placed:
 
     @property
     def is_lost(self) -> bool:
-        """Whether somebody wrote to one of several gateways, and nobody can tell to which."""
-        return bool(self.gateways) and not self.told and isinstance(self.event, InboundMessage)
+        """Whether somebody said something to one of several gateways, and nobody can tell to which.
+
+        What was said of a message is its gateway's, or of nothing that was sent here.
+        """
+        event = self.event
+        names_message = isinstance(event, Engagement | ConsentChange) and (event.provider_id or event.correlation)
+        return bool(self.gateways) and not self.told and not names_message
 
 
 class Placement:
