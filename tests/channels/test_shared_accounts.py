@@ -228,6 +228,17 @@ async def test_a_receipt_that_is_early_waits_for_whichever_gateway_sent_the_mail
     assert {waiting.gateway_id, *waiting.also.split()} == {first.id, second.id}
 
 
+@pytest.mark.parametrize("listed", ["ada@shop.example.com", "ADA@SHOP.EXAMPLE.COM", '"A, B" <ada@shop.example.com>'])
+async def test_mail_is_the_apps_that_lists_its_address_however_that_is_written(run: RunDeployment, listed: str) -> None:
+    """People write capitals where there are none, and a sender may have its name before it."""
+    gateway = await run(["email_sendgrid"])
+    simulator: Any = gateway.simulators["email_sendgrid"]
+    _, second = await of_one_account(gateway, ("bob@shop.example.com",), (listed,), plugin="email_sendgrid")
+    simulator.inbound_url, simulator.parse_address = f"{gateway.url}/webhooks/email_sendgrid", "Ada@Shop.example.com"
+    assert await post(gateway, simulator.inbound("Hello")) == 200
+    assert await told(gateway) == ([second.id], {second.id})
+
+
 # ---- one number at Meta, which is the account itself
 
 

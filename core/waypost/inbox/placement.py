@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from email.utils import parseaddr
 from urllib.parse import urlsplit
 
 from waypost.host.dispatch import ChannelPlugin, PluginFaultError
@@ -119,11 +120,13 @@ class Placement:
         """Whether an event was said to one of a gateway's senders, however either is written."""
         if not isinstance(event, InboundMessage | Engagement | ConsentChange) or event.recipient is None:
             return False
-        return any(event.recipient.value in (sender, self._normal(gateway, sender)) for sender in gateway.senders)
+        said_to = event.recipient.value.lower()  # people write capitals as they like; no provider tells them apart
+        return any(said_to in (sender.lower(), self._normal(gateway, sender).lower()) for sender in gateway.senders)
 
     def _normal(self, gateway: Gateway, sender: str) -> str:
+        bare = parseaddr(sender)[1] if sender.endswith(">") else sender  # a mailbox may have a name before it
         try:
-            return self._plugins[gateway.plugin].parse_address(sender).value
+            return self._plugins[gateway.plugin].parse_address(bare).value
         except (ChannelError, PluginFaultError):
             return sender  # a short code or a name: no address that one could write to
 
