@@ -9,7 +9,7 @@ from hashlib import sha256
 import aiohttp
 import pytest
 from fake_channel import FakeChannel
-from inbound_stage import inbox_of, owned, states, wrote
+from inbound_stage import inbox_of, owned, read_again, states, wrote
 from waypost.clock import HOUR, MINUTE
 from waypost.inbox import service
 from waypost.inbox.service import LARGE, MOST_TRIES
@@ -42,10 +42,10 @@ async def test_a_delivery_that_cannot_be_parsed_waits_for_the_fix(world: World) 
     await world.node.inbox.tend_once()
     assert world.channel.parses == 2  # it is not tried again by itself
     world.channel.mend(bad, wrote("in-1"))
-    assert await world.node.inbox.parse_again("fake") == 1
+    assert await read_again(world) == 1
     assert len(await inbox_of(world, partner)) == 2
     assert {state for state, _ in await states(world.database)} == {"applied"}
-    assert await world.node.inbox.parse_again("fake") == 0
+    assert await read_again(world) == 0
 
 
 async def test_what_is_parsed_days_later_was_said_when_it_came(world: World) -> None:
@@ -58,7 +58,7 @@ async def test_what_is_parsed_days_later_was_said_when_it_came(world: World) -> 
     await world.tell(partner, ConsentChange(event_id="start", address=person, state="opted_in"))
     world.clock.advance(24 * HOUR)
     world.channel.mend(bad, wrote("in-1"), ConsentChange(event_id="stop", address=person, state="opted_out"))
-    assert await world.node.inbox.parse_again("fake") == 1
+    assert await read_again(world) == 1
     pair = (partner.gateway.id, TO)
     assert await world.database.read(lambda conn: inbound.last_inbound(conn, [pair])) == {pair: came}
     assert await world.database.read(lambda conn: inbound.consent_of(conn, *pair)) == {"all": "opted_in"}

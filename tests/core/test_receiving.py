@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import structlog
 from fake_channel import FakeChannel
-from inbound_stage import inbox_of, owned, states, wrote
+from inbound_stage import inbox_of, owned, read_again, states, wrote
 from sqlalchemy import Connection, text
 from waypost.inbox import parse
 from waypost.inbox.receive import MAX_VERIFICATIONS
@@ -283,6 +283,6 @@ async def test_an_opt_out_that_may_be_another_apps_is_kept_until_an_operator_say
         await world.node.inbox.receive(channel.tells(event, headers=(("x-account", "N1"),)), plugin="fake")
     assert [state for state, _ in await states(world.database)] == ["failed", "applied"]
     await world.decide(lambda conn: gateways.save(conn, replace(rows[0], status="disabled")))
-    assert await world.node.inbox.parse_again("fake") == 1
+    assert await read_again(world) == 1
     consents = [await world.database.read(lambda conn, row=row: inbound.consent_of(conn, row.id, TO)) for row in rows]
     assert consents == [{}, {"all": "opted_out"}]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from inbound_stage import read_again
 from sqlalchemy import Connection, select
 from waypost.clock import SECOND
 from waypost.host.loader import PluginRecord, inspect_plugin
@@ -200,7 +201,7 @@ async def test_an_event_that_cannot_be_applied_is_set_aside(setting: Setting, mo
     [kept] = await setting.world.database.read(lambda conn: conn.execute(select(delivery)).all())
     assert (kept.state, kept.problem, kept.method) == ("failed", "applying it raised ValueError", "EMITTED")
     assert json.loads(kept.body)["content"]["body"] == "poison"
-    assert await setting.world.node.inbox.parse_again("line") == 0
+    assert await read_again(setting.world, "line") == 0
 
 
 async def test_a_second_node_does_not_listen_until_the_first_lets_go(setting: Setting, open_node: OpenWorld) -> None:

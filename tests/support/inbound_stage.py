@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 from waypost.plugin import Address, InboundMessage, Text
-from waypost.store import inbound
+from waypost.store import deliveries, inbound
 from waypost.store.database import Database
 from world import TO, Partner, World
 
@@ -14,6 +14,13 @@ async def states(database: Database) -> list[tuple[str, str]]:
         return [tuple(row) for row in conn.execute(text("SELECT state, problem FROM delivery ORDER BY id"))]
 
     return await database.read(work)
+
+
+async def read_again(world: World, plugin: str = "fake") -> int:
+    """Let the node parse what failed once more, as operators do after a fix; return how many do not fail now."""
+    queued = await world.database.write(lambda conn: deliveries.queue_again(conn, plugin))
+    await world.node.inbox.tend_once(left_behind=-1)
+    return queued - sum(state == "failed" for state, _ in await states(world.database))
 
 
 async def others(database: Database) -> list[tuple[str, str]]:

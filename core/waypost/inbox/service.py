@@ -180,16 +180,6 @@ class Inbox:
         with contextlib.suppress(StoreUnavailableError):
             await self._database.write(lambda conn: deliveries.set_failed(conn, delivery.id, problem))
 
-    async def parse_again(self, plugin: str, limit: int = 1000) -> int:
-        """Parse once more what a plugin's parser failed on, as after a fix; return how many were applied."""
-        if self._is_halted(plugin):
-            return 0
-        found = await self._database.read(lambda conn: deliveries.failed(conn, plugin, limit))
-        parsed = [await self._parsed(item) for item in found]
-        good = [item for item in parsed if not item.problem]
-        await self._apply(good)
-        return len(good)
-
     # ---- tending
 
     async def _tend(self) -> None:

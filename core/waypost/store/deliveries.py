@@ -135,17 +135,6 @@ def stored_before(
     return [_delivery(row._mapping) for row in rows]
 
 
-def failed(conn: Connection, plugin: str, limit: int) -> list[Delivery]:
-    """Deliveries that the plugin's parser failed on."""
-    rows = conn.execute(
-        select(delivery)
-        .where(text("state = 'failed'"), delivery.c.plugin == plugin)
-        .order_by(delivery.c.id)
-        .limit(limit)
-    )
-    return [_delivery(row._mapping) for row in rows]
-
-
 def queue_again(conn: Connection, plugin: str) -> int:
     """Let nodes parse once more what a plugin's parser failed on; return how many there are."""
     queued = conn.execute(
