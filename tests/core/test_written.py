@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -152,6 +153,21 @@ async def test_who_has_a_new_number_has_written_from_it(world: World) -> None:
     await world.tell(partner, wrote(), moved)
     pairs = [(partner.gateway.id, new.value)]
     assert await world.database.read(lambda conn: inbound.last_inbound(conn, pairs)) == {pairs[0]: world.clock.now()}
+
+
+async def test_who_has_a_new_number_still_wants_nothing_there(world: World) -> None:
+    """Unless they said so since, from the new one."""
+    partner = await owned(world)
+    old, new, at = Address("e164", TO), Address("e164", "+491702222222"), datetime(2026, 1, 1, tzinfo=UTC)
+    stop = ConsentChange(event_id="s", address=old, state="opted_out", occurred_at=at)
+    groups = [
+        replace(stop, event_id="g", scope="7"),
+        replace(stop, event_id="n", address=new, scope="7", state="opted_in", occurred_at=at.replace(day=2)),
+    ]
+    await world.tell(partner, stop, *groups)
+    await world.tell(partner, AddressChange(event_id="m", old=old, new=new))
+    consent = await world.database.read(lambda conn: inbound.consent_of(conn, partner.gateway.id, new.value))
+    assert consent == {"all": "opted_out", "7": "opted_in"}
 
 
 async def test_writing_opens_the_window_for_every_address_of_the_sender(world: World) -> None:

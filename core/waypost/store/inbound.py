@@ -180,9 +180,13 @@ def consent_of(conn: Connection, gateway_id: str, address: str) -> dict[str, str
 def join_addresses(conn: Connection, gateway_id: str, old: str, new: str) -> None:
     """Carry what is known of one address over to the one that replaces it."""
     row = conn.execute(
-        select(conversation.c.last_inbound_at).where(
+        select(conversation.c.last_inbound_at, conversation.c.consent).where(
             conversation.c.gateway_id == gateway_id, conversation.c.address == old
         )
     ).first()
-    if row is not None and row[0] is not None:
+    if row is None:
+        return
+    if row[0] is not None:
         note_inbound(conn, gateway_id, [new], int(row[0]))
+    for scope, entry in orjson.loads(row[1]).items():
+        note_consent(conn, gateway_id, new, scope, entry["state"], entry["at"])
