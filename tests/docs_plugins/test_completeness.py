@@ -67,8 +67,12 @@ def test_every_public_name_has_a_line(module: str, name: str, guide: dict[str, s
     assert any(f"`{name}`" in cell for cell in cells), f"{module}.{name} is missing in docs/plugins/types.md"
 
 
+def fields(model: type) -> set[str]:
+    return {*model.__annotations__, *(name for name, value in vars(model).items() if isinstance(value, property))}
+
+
 def test_every_line_of_the_types_is_a_name_or_a_field(guide: dict[str, str]) -> None:
-    known = {name for _, name in PUBLIC} | set(types.ChannelInfo.__annotations__) | set(types.Context.__annotations__)
+    known = {name for _, name in PUBLIC} | fields(types.ChannelInfo) | fields(types.Context)
     for title in re.findall(r"^## (.+)$", guide["types.md"], re.MULTILINE):
         text = section(guide["types.md"], title).partition("### Features")[0]
         for row in re.findall(r"^\| (`.+?) \|", text, re.MULTILINE):
@@ -77,7 +81,7 @@ def test_every_line_of_the_types_is_a_name_or_a_field(guide: dict[str, str]) -> 
 
 @pytest.mark.parametrize("model", [types.ChannelInfo, types.Context])
 def test_every_field_is_explained(model: type, guide: dict[str, str]) -> None:
-    for field in model.__annotations__:
+    for field in fields(model):
         assert re.search(rf"^\| .*`{field}`.* \|", guide["types.md"], re.MULTILINE), field
 
 
