@@ -123,6 +123,7 @@ async def test_a_result_that_cannot_be_stored_is_unknown_at_once(world: World, h
     [
         (RateLimited(retry_after=math.nan), "QUEUED"),
         (RateLimited(retry_after="soon"), "QUEUED"),  # type: ignore[arg-type]
+        (RateLimited(retry_after=10**400), "QUEUED"),
         (Permanent("no \ud800\0", provider_code=7, http_status="x"), "FAILED"),  # type: ignore[arg-type]
         (OutcomeUnknown(["?"], provider_code={}), "UNKNOWN"),  # type: ignore[arg-type]
     ],

@@ -39,6 +39,15 @@ def _text(given: object) -> Any:
     return given.replace("\0", "").encode("utf-8", "replace").decode() if isinstance(given, str) else None
 
 
+def _seconds(given: object) -> float | None:
+    """A pause that a provider asks for; what is no number, or none that a clock could hold, is left out."""
+    try:
+        seconds = float(given) if isinstance(given, int | float) else math.nan
+    except OverflowError:
+        return None
+    return seconds if math.isfinite(seconds) else None
+
+
 class ChannelError(Exception):
     """The channel could not send this message; read `code` and `detail`."""
 
@@ -150,8 +159,7 @@ class RateLimited(Transient):
         http_status: int | None = None,
     ) -> None:
         super().__init__(detail, provider_code=provider_code, http_status=http_status)
-        is_number = isinstance(retry_after, int | float) and math.isfinite(retry_after)
-        self.retry_after = float(retry_after) if is_number and retry_after is not None else None
+        self.retry_after = _seconds(retry_after)
         self.scope: RateScope = scope
 
 
