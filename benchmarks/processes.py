@@ -78,12 +78,12 @@ def cpu_seconds(pid: int) -> float:
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir()) / 1e9
 
 
-def fsync_cost(folder: Path, times: int = 200) -> float:
+def fsync_cost(folder: Path) -> float:
     """The median cost of a durable write here, in microseconds."""
     path = folder / "fsync.probe"
     costs = []
     with path.open("wb") as file:
-        for _ in range(times):
+        for _ in range(200):
             file.write(b"x" * 4096)
             file.flush()
             began = time.perf_counter()

@@ -13,8 +13,6 @@ from waypost.plugin import OutboundMessage, SendResult
 from waypost.plugin.types import Context
 from world import Partner
 
-HANGS = "+15005550116"
-
 
 @pytest.mark.postgres
 async def test_a_send_answers_sent_with_its_cost(gateway: Deployment, partner: Partner) -> None:

@@ -164,13 +164,13 @@ class Deployment(World):
         """Change a gateway's columns."""
         await self.decide(lambda conn: gateways.save(conn, replace(gateway, **fields)))
 
-    async def newcomer(self, *, price: int = PRICE, credit_micros: int = CREDIT, mode: Any = "live") -> Partner:
+    async def newcomer(self, *, price: int = PRICE, credit_micros: int = CREDIT) -> Partner:
         """A partner of the whole deployment: a gateway, a price and a route for every plugin."""
-        through = [await self.simulated(plugin, mode=mode) for plugin in self.simulators]
-        through += [await self.gateway(fake, mode=mode) for fake in self.channels.values()]
+        through = [await self.simulated(plugin) for plugin in self.simulators]
+        through += [await self.gateway(fake) for fake in self.channels.values()]
         org = await self.organization(credit_micros=credit_micros, currency="SGD")
         app = await self.app(org)
-        secret = await self.key(app, mode=mode)
+        secret = await self.key(app)
         for gateway in through:
             for sku in SKUS:
                 await self.rate(gateway, price, currency="SGD", sku=sku)

@@ -105,10 +105,6 @@ class FakeChannel:
         self._outcomes[recipient].extend(outcomes)
         return self
 
-    def sent_to(self, recipient: str) -> list[Sent]:
-        """The sends to one recipient."""
-        return [call for call in self.sent if call.to == recipient]
-
     async def called(self, times: int) -> None:
         """Wait until `send` was called so often."""
         async with self._called:

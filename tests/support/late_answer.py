@@ -13,21 +13,20 @@ from world import TO, Partner, World
 class LateAnswer:
     """A provider that answers when `answer` is set."""
 
-    def __init__(self, provider_id: str = "p", error: ChannelError | None = None) -> None:
+    def __init__(self, error: ChannelError | None = None) -> None:
         self.answer = asyncio.Event()
-        self.provider_id = provider_id
         self.error = error
 
     async def __call__(self, ctx: Context, message: OutboundMessage) -> SendResult:
         await self.answer.wait()
         if self.error is not None:
             raise self.error
-        return SendResult(provider_ids=(self.provider_id,))
+        return SendResult(provider_ids=("p",))
 
 
 async def under_way(world: World, error: ChannelError | None = None) -> tuple[Partner, LateAnswer, Admitted]:
     """A message whose send waits for the provider's answer."""
-    partner, later = await world.partner(), LateAnswer(error=error)
+    partner, later = await world.partner(), LateAnswer(error)
     world.channel.on(TO, later)
     await world.start()
     admitted = await world.accept(partner)

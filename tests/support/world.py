@@ -196,7 +196,6 @@ class World:
         *through: Gateway,
         credit_micros: int = 1_000_000_000,
         limit: int = 0,
-        price: int = PRICE,
         on_unknown: str = "hold",
         mode: access.Mode = "live",
     ) -> Partner:
@@ -207,7 +206,7 @@ class World:
         if not through:
             through = tuple([await self.gateway(channel, mode=mode) for channel in self.channels.values()])
             for gateway in through:
-                await self.rate(gateway, price)
+                await self.rate(gateway)
         for name in dict.fromkeys(gateway.channel for gateway in through):
             await self.route(app, *(gateway for gateway in through if gateway.channel == name))
         return Partner(org, app, secret, through)
