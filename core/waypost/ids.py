@@ -7,7 +7,7 @@ from typing import Literal
 
 from uuid_utils import uuid7
 
-Prefix = Literal["org", "app", "key", "gw", "pa", "rt", "rate", "msg", "in", "raw", "ent", "node", "evt", "adt"]
+Prefix = Literal["org", "app", "key", "gw", "pa", "rt", "rate", "msg", "in", "raw", "ent", "node", "adt"]
 
 _SHAPE = re.compile(r"[a-z]{2,4}_[0-9a-f]{32}")
 

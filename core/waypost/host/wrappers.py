@@ -29,9 +29,9 @@ def load_wrappers(
     return [_load(name, [point for point in found if point.name == name]) for name in enabled]
 
 
-def faults(enabled: Iterable[str], *, entry_points: Iterable[metadata.EntryPoint] | None = None) -> Iterable[str]:
+def faults(enabled: Iterable[str]) -> Iterable[str]:
     """What keeps enabled wrappers from being used, as far as it shows before they are asked to begin."""
-    found = list(entry_points) if entry_points is not None else list(metadata.entry_points(group=WRAPPERS_GROUP))
+    found = list(metadata.entry_points(group=WRAPPERS_GROUP))
     for name in enabled:
         try:
             _register(name, [point for point in found if point.name == name])

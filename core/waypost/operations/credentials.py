@@ -25,7 +25,6 @@ from waypost.vault import Vault, VaultError
 class Checked:
     """Settings that a plugin accepts; `warnings` name what could not be looked at from here."""
 
-    given: Mapping[str, Any]
     resolved: Mapping[str, Any]
     warnings: tuple[str, ...] = field(default=())
 
@@ -58,7 +57,7 @@ def check(model: type[Settings], given: Mapping[str, Any]) -> Checked:
     unknown = sorted(given.keys() - model.model_fields.keys())
     if unknown:
         raise InvalidArgumentError(f"settings.{unknown[0]}", f"known are: {', '.join(model.model_fields)}")
-    return Checked(given, resolved, tuple(unresolved.values()))
+    return Checked(resolved, tuple(unresolved.values()))
 
 
 def seal(vault: Vault, model: type[Settings], given: Mapping[str, Any], place: str) -> tuple[str, str]:

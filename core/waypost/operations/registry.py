@@ -21,7 +21,6 @@ class Operation:
     """Something an operator may do: arguments as JSON in, JSON out."""
 
     name: str
-    summary: str
     arguments: type[BaseModel]
     function: Callable[..., Awaitable[Any]]
 
@@ -33,8 +32,7 @@ def operation(name: str) -> Callable[[Function], Function]:
     """Register an async function of an `Operator` and keyword arguments under a name."""
 
     def register(function: Function) -> Function:
-        summary = (inspect.getdoc(function) or "").partition("\n")[0]
-        OPERATIONS[name] = Operation(name, summary, _arguments(name, function), function)
+        OPERATIONS[name] = Operation(name, _arguments(name, function), function)
         return function
 
     return register

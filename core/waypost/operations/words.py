@@ -16,13 +16,13 @@ _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 LONGEST_NAME = 100
 
 
-def name(value: str, argument: str = "name") -> str:
+def name(value: str) -> str:
     """A name for people: one printable line that is no id. Raises `InvalidArgumentError`."""
     value = value.strip()
     if not value or len(value) > LONGEST_NAME or not value.isprintable():
-        raise InvalidArgumentError(argument, f"write 1 to {LONGEST_NAME} printable characters")
+        raise InvalidArgumentError("name", f"write 1 to {LONGEST_NAME} printable characters")
     if _ID_SHAPE.fullmatch(value):
-        raise InvalidArgumentError(argument, "a name must not look like an id")
+        raise InvalidArgumentError("name", "a name must not look like an id")
     return value
 
 
@@ -44,11 +44,11 @@ def amount(value: str, argument: str = "amount", *, lowest: int = 0) -> int:
     return micros
 
 
-def signed_amount(value: str, argument: str = "amount") -> int:
+def signed_amount(value: str) -> int:
     """A decimal text as micros, positive or negative but not zero. Raises `InvalidArgumentError`."""
-    micros = amount(value, argument, lowest=-(10**18))
+    micros = amount(value, lowest=-(10**18))
     if micros == 0:
-        raise InvalidArgumentError(argument, "zero changes nothing; write a positive or negative amount")
+        raise InvalidArgumentError("amount", "zero changes nothing; write a positive or negative amount")
     return micros
 
 
@@ -78,9 +78,9 @@ def shown_moment(micros: int | None) -> str | None:
     return None if micros is None else iso(micros)
 
 
-def prefix(value: str, argument: str = "prefix") -> str:
+def prefix(value: str) -> str:
     """A destination prefix: the first digits of a number without `+`, or the beginning of a domain; empty is any."""
     value = value.strip().lstrip("+").lower()
     if len(value) > LONGEST_NAME or not value.isprintable() or " " in value:
-        raise InvalidArgumentError(argument, "write the first digits of a number, such as 65, or nothing for any")
+        raise InvalidArgumentError("prefix", "write the first digits of a number, such as 65, or nothing for any")
     return value

@@ -61,8 +61,8 @@ class NoHttp:
 class Patience:
     """How long requests wait for an answer, in seconds; then it is as if the socket's own limit had struck."""
 
-    def __init__(self, seconds: float = PATIENTLY) -> None:
-        self.seconds = seconds
+    def __init__(self) -> None:
+        self.seconds = PATIENTLY
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType

@@ -18,7 +18,6 @@ from waypost.plugin.errors import (
 from waypost.plugin.types import SendResult
 from waypost.testing.check import CheckFailed, NotApplicable, check
 from waypost.testing.fault_server import Fault, FaultServer
-from waypost.testing.grade import Grade
 from waypost.testing.stage import Stage, on_stage, texts_of
 from waypost.testing.subject import Subject, secrets_of
 
@@ -166,14 +165,14 @@ class FaultChecks(Subject):
             raise CheckFailed("the request never arrived at the provider")
 
 
-def _fault_check(name: str, fault: Fault, expected: Expected, advice: str, grade: Grade = "silver") -> None:
+def _fault_check(name: str, fault: Fault, expected: Expected, advice: str) -> None:
     async def run(self: FaultChecks) -> None:
         await self.meet(fault, expected)
 
     run.__name__ = f"test_{name}"
     run.__qualname__ = f"FaultChecks.test_{name}"
     run.__doc__ = advice
-    setattr(FaultChecks, run.__name__, check(grade, advice)(run))
+    setattr(FaultChecks, run.__name__, check("silver", advice)(run))
 
 
 def _answered(
