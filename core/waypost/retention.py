@@ -8,7 +8,7 @@ from waypost.store.database import Database
 
 #: How often a node looks for what is to be forgotten, in seconds.
 EVERY = 3600.0
-#: A node that was silent for so long is dead, and listed no more.
+#: A node that was silent for so long is dead, and its row goes.
 DEAD = 24 * HOUR
 #: So many rows go in one transaction, so that senders do not wait for it.
 AT_A_TIME = 1000

@@ -1,1 +1,1 @@
-"""Waypost's HTTP face: the partner and token APIs, providers' webhooks, the console and the command line."""
+"""Waypost's HTTP face: the partner and token APIs, providers' webhooks, the command line and the demo."""

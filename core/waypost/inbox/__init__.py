@@ -1,1 +1,1 @@
-"""Providers' webhooks: recognize → verify → store raw → ack → parse → dedupe → apply."""
+"""Providers' webhooks: recognize → verify → parse → place → store raw and apply → acknowledge; and listeners."""

@@ -1,4 +1,4 @@
-"""Operations: what an operator may do, by name. The one service layer under the command line and the console.
+"""Operations: what an operator may do, by name. The one service layer under the command line.
 
 ::
 

@@ -28,7 +28,7 @@ class Operator:
     vault: Vault
     records: Mapping[str, PluginRecord]
     config: Config
-    #: Who asks, for the audit log: `cli:ada`, `console:ada@example.com`.
+    #: Who asks, for the audit log: `cli:ada`, `demo`.
     actor: str
 
     def now(self) -> int:

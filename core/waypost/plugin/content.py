@@ -22,7 +22,7 @@ class Content(BaseModel):
 
     kind: str
 
-    #: The fields whose text a retention job erases; every field by default.
+    #: The fields whose text is to be erased some day (nothing erases yet); every field by default.
     erasable: ClassVar[frozenset[str] | None] = None
 
     def __repr__(self) -> str:

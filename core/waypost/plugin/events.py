@@ -117,7 +117,7 @@ class TemplateUpdate(ChannelEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceUpdate(ChannelEvent):
-    """What the provider charges us for a message. It changes `cost`, never the partner's price."""
+    """What the provider charges us for a message. It is kept beside it; what the partner pays does not change."""
 
     provider_id: str | None = None
     correlation: str | None = None

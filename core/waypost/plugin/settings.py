@@ -1,4 +1,4 @@
-"""Settings: one declaration serves validation, the console's form, `$env`/`$file` references and encryption.
+"""Settings: one declaration serves validation, `$env`/`$file` references and encryption.
 
 A plugin declares two models: its account settings (one set per gateway) and its provider-app settings (one set shared
 by gateways, such as a Meta app's secret). A secret is a field of type `SecretStr` (or a tuple of them, newest first,

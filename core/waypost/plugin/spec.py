@@ -2,8 +2,8 @@
 
 A plugin is any object (a module or an instance) whose functions carry `@hookimpl`, named by an entry point of the
 group `waypost.channels.v1`. An implementation may take fewer parameters than the hook offers, never others, and none
-keyword-only. Only the first five hooks are required; `verify_webhook` and `parse_event` only of a plugin that
-receives webhooks.
+keyword-only. Only the first three hooks are required; the next two of a plugin that receives webhooks, and `listen` of
+one that listens.
 """
 
 from __future__ import annotations

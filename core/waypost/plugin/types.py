@@ -236,7 +236,7 @@ class Recognition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountHealth:
-    """What a provider says of an account: `blocked` pauses the gateway, `ok` resumes it, `unknown` does neither."""
+    """What a provider says of an account. `blocked` pauses the gateway when a send was refused; nothing resumes it."""
 
     state: Literal["ok", "blocked", "unknown"]
     detail: str = ""
@@ -263,7 +263,7 @@ class WebhookConnection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Facts about size that routing needs; never the provider's policy."""
+    """Facts about size, never the provider's policy. Nothing is refused by them: what is too long, `price` refuses."""
 
     text_length: int | None = None
     media_bytes: int | None = None
