@@ -14,6 +14,7 @@ from waypost.refusals import ALL_REFUSALS, Refusal
 
 from waypost_server.rest import schemas
 from waypost_server.rest.answer import Answer
+from waypost_server.rest.replies import Failure
 from waypost_server.rest.router import Route, reading
 from waypost_server.rest.schemas import Schema, envelope, ref
 
@@ -46,7 +47,7 @@ def document(node: Node) -> dict[str, Any]:
     plugins = list(node.plugins.values())
     channels = sorted({plugin.info.channel for plugin in plugins})
     components = schemas.requests(plugins) if plugins else {}
-    components |= schemas.answers([refusal.code for refusal in ALL_REFUSALS] + ["INTERNAL_ERROR"])
+    components |= schemas.answers([*(refusal.code for refusal in ALL_REFUSALS), Failure.code])
     paths = _reads()
     if channels:
         paths["/partner/message/send"] = {"post": _partner_send()}

@@ -37,13 +37,6 @@ MAX_PAGE = 100_000
 _LOG = logger()
 
 
-class _Failure(Refusal):
-    """Something went wrong on our side; try again, and tell us the X-Request-Id if it persists."""
-
-    code = "INTERNAL_ERROR"
-    status = 500
-
-
 class PartnerApi:
     """Handlers over one node."""
 
@@ -74,7 +67,7 @@ class PartnerApi:
             except Exception as error:  # noqa: BLE001 - the last resort: told to the log, not to the caller
                 shown = request_id(request)
                 _LOG.exception("partner.failed", request_id=shown, problem=type(error).__name__)
-                return replies.partner_error(_Failure(), shown)
+                return replies.partner_error(replies.Failure(), shown)
 
         return guarded
 
@@ -129,7 +122,7 @@ class PartnerApi:
         if found is None:
             raise MessageNotFound
         data = replies.message_details(found[0])
-        data["timeline"] = [_told(item) for item in found[1]]
+        data["timeline"] = [_entry(item) for item in found[1]]
         return replies.partner_success(data)
 
     async def list(self, request: web.Request) -> Answer:
@@ -166,7 +159,7 @@ class PartnerApi:
         return await self._node.desk.authenticate(request.headers.get("x-api-key"))
 
 
-def _told(item: Evidence) -> dict[str, object]:
+def _entry(item: Evidence) -> dict[str, object]:
     entry: dict[str, object] = {"at": iso(item.at), "event": item.kind, "by": item.source, "step": item.step_no}
     if item.attempt:
         entry["attempt"] = item.attempt

@@ -39,6 +39,13 @@ _TOKEN_ERRORS = {
 }
 
 
+class Failure(Refusal):
+    """Something went wrong on our side; try again, and tell us the X-Request-Id if it persists."""
+
+    code = "INTERNAL_ERROR"
+    status = 500
+
+
 def amount(micros: int) -> orjson.Fragment:
     """Money as a JSON number, exact from the micros."""
     return orjson.Fragment(format_amount(micros).encode())

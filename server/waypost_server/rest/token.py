@@ -28,13 +28,6 @@ _SENT = frozenset({"SENT", "DELIVERED", "READ", "UNDELIVERED"})
 _LOG = logger()
 
 
-class _Failure(Refusal):
-    """Something went wrong on our side; try again, and tell us the X-Request-Id if it persists."""
-
-    code = "INTERNAL_ERROR"
-    status = 500
-
-
 class TokenApi:
     """Handlers over one node."""
 
@@ -80,7 +73,7 @@ class TokenApi:
             return replies.token_error(Unavailable(retry_after=1), shown)
         except Exception as error:  # noqa: BLE001 - the last resort: told to the log, not to the caller
             _LOG.exception("token.failed", request_id=shown, problem=type(error).__name__)
-            return replies.token_error(_Failure(), shown)
+            return replies.token_error(replies.Failure(), shown)
         headers = {REQUEST_ID: shown}
         if admitted.replayed:
             headers["Idempotency-Replayed"] = "true"
