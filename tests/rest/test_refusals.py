@@ -243,7 +243,10 @@ async def test_a_store_that_is_down(
         assert answer.told == (503, "SERVICE_UNAVAILABLE" if refused.api == "partner" else "service_unavailable")
         assert int(answer.headers["Retry-After"]) >= 1
     for path in ("/partner/messages", "/partner/balance", f"/partner/message/{MESSAGE}"):
-        assert (await gateway.get(path, partner.secret)).told == (503, "SERVICE_UNAVAILABLE")
+        answer = await gateway.get(path, partner.secret)
+        assert answer.told == (503, "SERVICE_UNAVAILABLE")
+        assert answer.json["error"] == "This cannot be looked up just now; try again shortly."
+        assert int(answer.headers["Retry-After"]) >= 1
     ready = await gateway.call("GET", "/readyz")
     assert (ready.status, ready.json["status"]) == (503, "not ready")
     assert (await gateway.call("GET", "/metrics")).status == 200

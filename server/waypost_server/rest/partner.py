@@ -47,9 +47,9 @@ class PartnerApi:
         """The API's routes."""
         return [
             Route("POST", "/partner/message/send", self._guarded(self.send)),
-            *reading("/partner/message/{message_id}", self._guarded(self.show)),
-            *reading("/partner/messages", self._guarded(self.list)),
-            *reading("/partner/balance", self._guarded(self.balance)),
+            *reading("/partner/message/{message_id}", self._looked_up(self.show)),
+            *reading("/partner/messages", self._looked_up(self.list)),
+            *reading("/partner/balance", self._looked_up(self.balance)),
         ]
 
     def _guarded(self, handler: Handler) -> Handler:
@@ -70,6 +70,17 @@ class PartnerApi:
                 return replies.partner_error(replies.Failure(), shown)
 
         return guarded
+
+    def _looked_up(self, handler: Handler) -> Handler:
+        """A handler that only reads: where the store is gone, no message was refused."""
+
+        async def looked_up(request: web.Request, **matched: str) -> Answer:
+            try:
+                return await handler(request, **matched)
+            except (StoreUnavailableError, Unavailable) as error:
+                raise Unavailable("This cannot be looked up just now; try again shortly.", retry_after=1) from error
+
+        return self._guarded(looked_up)
 
     # ---- sending
 
