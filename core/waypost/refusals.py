@@ -109,7 +109,7 @@ class IdempotencyConflict(Refusal):
 
 
 class PayloadTooLarge(Refusal):
-    """The request body is too large; send less than 256 KiB."""
+    """The request body is too large; send 256 KiB at most, or what else the operator allows."""
 
     code = "PAYLOAD_TOO_LARGE"
     status = 413

@@ -306,6 +306,7 @@ async def test_a_body_of_300_kilobytes(gateway: Deployment, partner: Partner, ap
         else:
             answer = await gateway.token(partner.secret, body=body)
         assert answer.told == expected
+        assert answer.json["error" if api == "partner" else "message"].endswith("send at most 262144 bytes.")
     assert await gateway.rows() == rows
 
 

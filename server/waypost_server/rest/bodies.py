@@ -66,7 +66,7 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     length = request.content_length
     if length is not None:
         if length > limit:
-            raise PayloadTooLarge
+            raise _too_large(limit)
         if request.content.is_eof():  # it came together with its head
             return request.content.read_nowait()
     try:
@@ -90,9 +90,13 @@ async def _chunked(request: web.Request, limit: int) -> bytes:
     async for chunk in request.content.iter_any():
         size += len(chunk)
         if size > limit:
-            raise PayloadTooLarge
+            raise _too_large(limit)
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The request body is too large; send at most {limit} bytes.")
 
 
 async def _go_on(request: web.Request) -> None:
