@@ -17,6 +17,11 @@ def new_id(prefix: Prefix) -> str:
     return f"{prefix}_{uuid7().hex}"
 
 
+def looks_like_id(value: str) -> bool:
+    """Whether a stranger's text has the shape of an id, of whatever."""
+    return _SHAPE.fullmatch(value) is not None
+
+
 def is_id(prefix: Prefix, value: str) -> bool:
     """Whether a stranger's text has the shape of such an id."""
-    return value.startswith(f"{prefix}_") and _SHAPE.fullmatch(value) is not None
+    return value.startswith(f"{prefix}_") and looks_like_id(value)

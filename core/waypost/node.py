@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from waypost import __version__
 from waypost.admission.candidate import Candidate
 from waypost.admission.desk import Desk
-from waypost.clock import SECOND
+from waypost.clock import HOUR
 from waypost.config import Config
 from waypost.host.accounts import Accounts
 from waypost.host.dispatch import ChannelPlugin
@@ -368,7 +368,7 @@ class Node:
 
     def _receipt_window(self, gateway_id: str) -> int:
         gateway = self.directory.gateways.get(gateway_id)
-        return gateway.receipt_window if gateway else 72 * 3600 * SECOND
+        return gateway.receipt_window if gateway else 72 * HOUR
 
     def _on_unknown(self, app_id: str) -> str:
         app = self.directory.apps.get(app_id)

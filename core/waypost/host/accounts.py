@@ -24,6 +24,8 @@ MAX_OPEN = 500
 #: How long after its last send must have ended a client is closed that is not used any more, in seconds.
 GRACE = 60.0
 
+_LOG = logger()
+
 
 class CredentialsUnusableError(Exception):
     """A gateway's settings or secrets cannot be used; complete them with `waypost gateways update`."""
@@ -240,6 +242,3 @@ async def _closed(opened: OpenAccount) -> None:
         await opened.plugin.close_account(opened.client)
     except (ChannelError, PluginFaultError) as error:
         _LOG.error("account.not_closed", gateway=opened.gateway.id, problem=str(error))
-
-
-_LOG = logger()

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import pluggy
 
 from waypost.host import declaration
+from waypost.host.deadlines import PASSING
 from waypost.host.dispatch import ChannelPlugin
 from waypost.plugin.spec import API_VERSION, CHANNELS_GROUP, REQUIRED_HOOKS, WEBHOOK_HOOKS, ChannelSpec
 from waypost.plugin.types import ChannelInfo
@@ -115,7 +116,7 @@ def _choose(name: str, candidates: list[metadata.EntryPoint], wanted: set[str], 
 def _load(entry_point: metadata.EntryPoint) -> PluginRecord:
     try:
         implementation = entry_point.load()
-    except (KeyboardInterrupt, GeneratorExit):
+    except PASSING:
         raise
     except BaseException as error:  # noqa: BLE001 - whatever a stranger's module raises, SystemExit too
         return _record(entry_point, "failed", f"importing it raised {type(error).__name__}{_where(error)}")
@@ -125,7 +126,7 @@ def _load(entry_point: metadata.EntryPoint) -> PluginRecord:
         return _record(entry_point, "incompatible", str(error))
     except PluginRefusedError as error:
         return _record(entry_point, "failed", str(error))
-    except (KeyboardInterrupt, GeneratorExit):
+    except PASSING:
         raise
     except BaseException as error:  # noqa: BLE001 - channel_info is a stranger's code
         return _record(entry_point, "failed", f"asking it for channel_info raised {type(error).__name__}")

@@ -8,6 +8,7 @@ from importlib import metadata
 
 import pluggy
 
+from waypost.host.deadlines import PASSING
 from waypost.plugin.spec import WRAPPERS_GROUP, SendMiddleware, WrapperSpec
 
 
@@ -43,7 +44,7 @@ def _load(name: str, candidates: list[metadata.EntryPoint]) -> SendMiddleware:
     manager = _register(name, candidates)
     try:
         answers = manager.hook.wrap_send()
-    except (KeyboardInterrupt, GeneratorExit):
+    except PASSING:
         raise
     except BaseException as error:
         raise WrapperUnusableError(name, f"loading it raised {type(error).__name__}") from error
@@ -62,7 +63,7 @@ def _register(name: str, candidates: list[metadata.EntryPoint]) -> pluggy.Plugin
     try:
         manager.register(candidates[0].load(), name)
         manager.check_pending()
-    except (KeyboardInterrupt, GeneratorExit):
+    except PASSING:
         raise
     except BaseException as error:
         raise WrapperUnusableError(name, f"loading it raised {type(error).__name__}") from error

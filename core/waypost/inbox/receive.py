@@ -150,7 +150,7 @@ class Receiver:
             return [], False
         if plugin.halted:
             return [], True
-        return self._of_plugin(plugin, self._account_ref(plugin, request))
+        return self._of_plugin(plugin, self._recognize(plugin, request))
 
     def _anyone(self, request: WebhookRequest, among: Iterable[str] | None) -> tuple[list[_Claimant], bool]:
         allowed = set(among) if among is not None else None
@@ -179,9 +179,6 @@ class Receiver:
             _LOG.error("webhook.recognize_failed", plugin=plugin.id, problem=error.problem)
             return None
         return None if recognition is None else recognition.account_ref or ""
-
-    def _account_ref(self, plugin: ChannelPlugin, request: WebhookRequest) -> str:
-        return self._recognize(plugin, request) or ""
 
     def _of_plugin(self, plugin: ChannelPlugin, account_ref: str | None) -> tuple[list[_Claimant], bool]:
         """Claimants of one plugin: the recognised account's gateways, else one per distinct secret."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection
 
-from waypost.clock import HOUR, SECOND
+from waypost.clock import HOUR
 from waypost.host.dispatch import ChannelPlugin
 from waypost.ids import new_id
 from waypost.operations import credentials, references, words
@@ -105,7 +105,7 @@ async def create(
         status_reason="",
         rate_per_second=_rate(rate_per_second),
         concurrency=_within("concurrency", concurrency, MOST_AT_ONCE),
-        receipt_window=_within("receipt_window_hours", receipt_window_hours, LONGEST_WINDOW_HOURS) * 3600 * SECOND,
+        receipt_window=_within("receipt_window_hours", receipt_window_hours, LONGEST_WINDOW_HOURS) * HOUR,
         created_at=now,
     )
 

@@ -6,10 +6,10 @@ import re
 from datetime import UTC, datetime
 
 from waypost.clock import DAY, HOUR, MINUTE, SECOND, from_datetime, iso, to_datetime
+from waypost.ids import looks_like_id
 from waypost.money import InvalidAmountError, parse_amount
 from waypost.operations.errors import InvalidArgumentError
 
-_ID_SHAPE = re.compile(r"[a-z]{2,4}_[0-9a-f]{32}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _SPAN = re.compile(r"([0-9]{1,6})([smhd])")
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
@@ -21,7 +21,7 @@ def name(value: str) -> str:
     value = value.strip()
     if not value or len(value) > LONGEST_NAME or not value.isprintable():
         raise InvalidArgumentError("name", f"write 1 to {LONGEST_NAME} printable characters")
-    if _ID_SHAPE.fullmatch(value):
+    if looks_like_id(value):
         raise InvalidArgumentError("name", "a name must not look like an id")
     return value
 

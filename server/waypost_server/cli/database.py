@@ -35,9 +35,11 @@ def upgrade(*, as_json: Json = False) -> None:
 @group.command("status")
 def status(*, as_json: Json = False) -> None:
     """Say whether the database has this release's schema; exit with 1 where it has not."""
+    from waypost.store import migrate
+
     config = load_config()
     if config.database_url.startswith("sqlite") and not database_path(config.database_url).exists():
-        found: dict[str, Any] = {"revision": None, "wanted": asyncio.run(_wanted()), "current": False}
+        found: dict[str, Any] = {"revision": None, "wanted": migrate.wanted_revision(), "current": False}
     else:
         found = asyncio.run(_status(config.database_url))
     present(found, _told, as_json=as_json)
@@ -68,12 +70,6 @@ async def _status(url: str) -> dict[str, Any]:
         return {"revision": revision, "wanted": wanted, "current": revision == wanted}
     finally:
         await database.close()
-
-
-async def _wanted() -> str:
-    from waypost.store import migrate
-
-    return migrate.wanted_revision()
 
 
 def _upgraded(done: dict[str, Any]) -> None:
