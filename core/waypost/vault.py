@@ -89,6 +89,16 @@ class Vault:
             raise VaultError from error
 
 
+def gateway_place(gateway_id: str) -> str:
+    """The place that a gateway's secrets are sealed for."""
+    return f"gateway/{gateway_id}"
+
+
+def provider_app_place(provider_app_id: str) -> str:
+    """The place that a provider app's secrets are sealed for."""
+    return f"provider_app/{provider_app_id}"
+
+
 def new_key() -> str:
     """A new key for `master_keys`."""
     return base64.b64encode(AESGCM.generate_key(256)).decode()

@@ -17,7 +17,7 @@ from waypost.plugin.errors import ChannelError
 from waypost.plugin.settings import Settings, UnresolvedReferenceError, resolve_references
 from waypost.plugin.types import Context, Micros, WebhookContext
 from waypost.store.gateways import Gateway, ProviderApp
-from waypost.vault import Vault, VaultError
+from waypost.vault import Vault, VaultError, gateway_place, provider_app_place
 
 #: How many opened accounts are kept; the least recently used is closed first.
 MAX_OPEN = 500
@@ -200,8 +200,8 @@ class Accounts:
 
 def account_settings(vault: Vault, plugin: ChannelPlugin, gateway: Gateway) -> Settings:
     """A gateway's own settings. Raises `CredentialsUnusableError`."""
-    model, place = plugin.info.account_settings, f"gateway/{gateway.id}"
-    return _settings(vault, gateway.name, model, gateway.settings, gateway.secrets, place)
+    model = plugin.info.account_settings
+    return _settings(vault, gateway.name, model, gateway.settings, gateway.secrets, gateway_place(gateway.id))
 
 
 def app_settings(vault: Vault, name: str, plugin: ChannelPlugin, provider_app: ProviderApp | None) -> Settings:
@@ -209,7 +209,7 @@ def app_settings(vault: Vault, name: str, plugin: ChannelPlugin, provider_app: P
     model = plugin.info.provider_app_settings
     if provider_app is None:
         return _settings(vault, name, model, "{}", "", "")
-    place = f"provider_app/{provider_app.id}"
+    place = provider_app_place(provider_app.id)
     return _settings(vault, name, model, provider_app.settings, provider_app.secrets, place)
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from waypost.host import wrappers
 from waypost.host.accounts import CredentialsUnusableError, account_settings, app_settings
 from waypost.host.dispatch import ChannelPlugin
-from waypost.operations import credentials, gateways, provider_apps
+from waypost.operations import credentials
 from waypost.operations.errors import one_stop
 from waypost.operations.operator import Operator
 from waypost.operations.registry import operation
@@ -19,7 +19,7 @@ from waypost.store import health, ledger, migrate
 from waypost.store.driver import is_postgres
 from waypost.store.gateways import Gateway, ProviderApp
 from waypost.store.migrate import SchemaMismatchError
-from waypost.vault import VaultError
+from waypost.vault import VaultError, gateway_place, provider_app_place
 
 #: Earlier versions can corrupt a database in WAL mode when two connections checkpoint at once.
 SAFE_SQLITE = (3, 51, 3)
@@ -141,7 +141,7 @@ def _gateways(conn: Connection, operator: Operator) -> list[dict[str, Any]]:
 def _problem(operator: Operator, row: Gateway) -> str | None:
     plugin = _plugin(operator, row)
     if plugin is None:
-        return _refused(lambda: credentials.unseal(operator.vault, row.settings, row.secrets, gateways.place(row.id)))
+        return _refused(lambda: credentials.unseal(operator.vault, row.settings, row.secrets, gateway_place(row.id)))
     if row.provider_app_id is None and (
         problem := _refused(lambda: app_settings(operator.vault, row.name, plugin, None))
     ):
@@ -150,7 +150,7 @@ def _problem(operator: Operator, row: Gateway) -> str | None:
 
 
 def _app_problem(operator: Operator, app: ProviderApp) -> str | None:
-    plugin, place = _plugin(operator, app), provider_apps.place(app.id)
+    plugin, place = _plugin(operator, app), provider_app_place(app.id)
     if plugin is None:
         return _refused(lambda: credentials.unseal(operator.vault, app.settings, app.secrets, place))
     return _refused(lambda: app_settings(operator.vault, app.name, plugin, app))

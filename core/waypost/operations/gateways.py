@@ -19,15 +19,11 @@ from waypost.operations.registry import operation
 from waypost.plugin.settings import NoSettings
 from waypost.store import apps, gateways
 from waypost.store.gateways import Gateway, ProviderApp
+from waypost.vault import gateway_place
 
 MOST_SENDERS = 1000
 MOST_AT_ONCE = 10_000
 LONGEST_WINDOW_HOURS = 30 * 24
-
-
-def place(gateway_id: str) -> str:
-    """Where the vault believes a gateway's secrets to be."""
-    return f"gateway/{gateway_id}"
 
 
 def webhook_urls(operator: Operator, row: Gateway) -> list[str]:
@@ -59,7 +55,7 @@ def shown(operator: Operator, row: Gateway, *, provider_app: str | None, app: st
         "provider_app": provider_app,
         "app": app,
         "account_ref": row.account_ref,
-        "settings": credentials.shown(operator.vault, model, row.settings, row.secrets, place(row.id)),
+        "settings": credentials.shown(operator.vault, model, row.settings, row.secrets, gateway_place(row.id)),
         "senders": list(row.senders),
         "rate_per_second": row.rate_per_second,
         "concurrency": row.concurrency,
@@ -88,7 +84,7 @@ async def create(
     loaded = operator.plugin(plugin)
     checked = credentials.check(loaded.info.account_settings, settings)
     gateway_id, now = new_id("gw"), operator.now()
-    public, sealed = credentials.seal(operator.vault, loaded.info.account_settings, settings, place(gateway_id))
+    public, sealed = credentials.seal(operator.vault, loaded.info.account_settings, settings, gateway_place(gateway_id))
     draft = Gateway(
         id=gateway_id,
         name=words.name(name),
@@ -235,9 +231,9 @@ def _with_settings(
     operator: Operator, loaded: ChannelPlugin, row: Gateway, settings: Mapping[str, Any]
 ) -> tuple[Gateway, Checked]:
     model = loaded.info.account_settings
-    given = credentials.updated(operator.vault, model, row.settings, row.secrets, place(row.id), settings)
+    given = credentials.updated(operator.vault, model, row.settings, row.secrets, gateway_place(row.id), settings)
     checked = credentials.check(model, given)
-    public, sealed = credentials.seal(operator.vault, model, given, place(row.id))
+    public, sealed = credentials.seal(operator.vault, model, given, gateway_place(row.id))
     return replace(row, settings=public, secrets=sealed, account_ref=_account_ref(loaded, checked)), checked
 
 

@@ -14,6 +14,7 @@ from waypost.operations.registry import operation
 from waypost.plugin.settings import NoSettings
 from waypost.store import gateways
 from waypost.store.gateways import ProviderApp
+from waypost.vault import provider_app_place
 
 
 def shown(operator: Operator, row: ProviderApp) -> dict[str, Any]:
@@ -24,14 +25,9 @@ def shown(operator: Operator, row: ProviderApp) -> dict[str, Any]:
         "id": row.id,
         "name": row.name,
         "plugin": row.plugin,
-        "settings": credentials.shown(operator.vault, model, row.settings, row.secrets, place(row.id)),
+        "settings": credentials.shown(operator.vault, model, row.settings, row.secrets, provider_app_place(row.id)),
         "created_at": words.shown_moment(row.created_at),
     }
-
-
-def place(provider_app_id: str) -> str:
-    """Where the vault believes a provider app's secrets to be."""
-    return f"provider_app/{provider_app_id}"
 
 
 @operation("provider-apps.create")
@@ -42,7 +38,7 @@ async def create(operator: Operator, *, name: str, plugin: str, settings: dict[s
         raise InvalidArgumentError("plugin", f"{plugin} needs no provider app; its gateways hold all settings")
     checked = credentials.check(model, settings)
     app_id = new_id("pa")
-    public, sealed = credentials.seal(operator.vault, model, settings, place(app_id))
+    public, sealed = credentials.seal(operator.vault, model, settings, provider_app_place(app_id))
     row = ProviderApp(
         id=app_id, name=words.name(name), plugin=plugin, settings=public, secrets=sealed, created_at=operator.now()
     )
@@ -79,10 +75,12 @@ async def update(operator: Operator, *, provider_app: str, settings: dict[str, A
 
     def work(conn: Connection) -> ProviderApp:
         row = references.provider_app(conn, before.id, locked=True)
-        given = credentials.updated(operator.vault, model, row.settings, row.secrets, place(row.id), settings)
+        given = credentials.updated(
+            operator.vault, model, row.settings, row.secrets, provider_app_place(row.id), settings
+        )
         checked = credentials.check(model, given)
         warnings[:] = checked.warnings
-        public, sealed = credentials.seal(operator.vault, model, given, place(row.id))
+        public, sealed = credentials.seal(operator.vault, model, given, provider_app_place(row.id))
         changed = ProviderApp(
             id=row.id, name=row.name, plugin=row.plugin, settings=public, secrets=sealed, created_at=row.created_at
         )
