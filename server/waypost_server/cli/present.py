@@ -29,11 +29,12 @@ def present(answer: Any, human: Callable[[Any], None], *, as_json: bool) -> None
         human(answer)
 
 
-def warn(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """Say an answer's warnings on standard error, and return the rest of it."""
+def present_warned(answer: Mapping[str, Any], *, as_json: bool) -> None:
+    """Say an answer's warnings on standard error, and print the rest of it; as JSON, all of it."""
     for warning in answer["warnings"]:
         sys.stderr.write(f"Warning: {warning}\n")
-    return {name: value for name, value in answer.items() if name != "warnings"}
+    rest = {name: value for name, value in answer.items() if name != "warnings"}
+    present(answer if as_json else rest, lines, as_json=as_json)
 
 
 def say(text: str) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from waypost_server.cli.errors import CommandError
-from waypost_server.cli.present import Json, lines, present, table, warn
+from waypost_server.cli.present import Json, present, present_warned, table
 from waypost_server.cli.reach import ask
 
 group = typer.Typer(help="Rates: what messages cost partners, and you.", no_args_is_help=True)
@@ -21,7 +21,9 @@ def add(
     sku: Annotated[str, typer.Option(help="What is metered, as `waypost gateways skus` names it.")],
     price: Annotated[str, typer.Option(help="What one unit costs the partner.")],
     currency: Annotated[str, typer.Option(help="The organizations' currency, such as SGD.")],
-    prefix: Annotated[str, typer.Option(help="To numbers that begin so, such as 65; to all without.")] = "",
+    prefix: Annotated[
+        str, typer.Option(help="Only to destinations that begin so, such as 65; without it, to all.")
+    ] = "",
     cost: Annotated[str | None, typer.Option(help="What one unit costs you, for margins.")] = None,
     cost_currency: Annotated[str | None, typer.Option(help="The currency of the cost.")] = None,
     valid_from: Annotated[str, typer.Option(help="From when on: now, a span such as 7d, or a time.")] = "now",
@@ -40,8 +42,7 @@ def add(
         cost_currency=cost_currency,
         valid_from=valid_from,
     )
-    rest = warn(made)
-    present(made if as_json else rest, lines, as_json=as_json)
+    present_warned(made, as_json=as_json)
 
 
 group.command("create", hidden=True)(add)
@@ -88,5 +89,4 @@ def import_csv(
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{file} cannot be read as UTF-8 text; check the path and the encoding.") from error
     told = ask("rates.import", gateway=gateway, csv_text=text, currency=currency, valid_from=valid_from)
-    rest = warn(told)
-    present(told if as_json else rest, lines, as_json=as_json)
+    present_warned(told, as_json=as_json)

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from waypost_server.cli.present import Json, lines, present, say, table, warn
+from waypost_server.cli.present import Json, present, present_warned, say, table
 from waypost_server.cli.reach import ask
 
 group = typer.Typer(help="Routes: which gateways an app's messages go through.", no_args_is_help=True)
 App = Annotated[str, typer.Option(help="Whose route: an app's name or id.")]
-Prefix = Annotated[str, typer.Option(help="To numbers that begin so, such as 65; to all without.")]
+Prefix = Annotated[str, typer.Option(help="Only to destinations that begin so, such as 65; without it, to all.")]
 
 
 def _set(
@@ -25,8 +25,7 @@ def _set(
 ) -> None:
     """Route an app's messages on a channel, in place of an earlier route to the same prefix."""
     made = ask("routes.set", app=app, gateways=gateways, channel=channel, prefix=prefix, sender=sender)
-    rest = warn(made)
-    present(made if as_json else rest, lines, as_json=as_json)
+    present_warned(made, as_json=as_json)
 
 
 group.command("set")(_set)
