@@ -40,21 +40,6 @@ class SystemClock:
         self._anchor = now - time.monotonic_ns() // 1000
 
 
-class ManualClock:
-    """A clock that stands still until it is told to move: for tests."""
-
-    def __init__(self, now: int = 1_800_000_000 * SECOND) -> None:
-        self._now = now
-
-    def now(self) -> int:
-        """Microseconds since the epoch."""
-        return self._now
-
-    def advance(self, micros: int) -> None:
-        """Let time pass."""
-        self._now += micros
-
-
 def to_datetime(micros: int) -> datetime:
     """Microseconds as an aware datetime in UTC."""
     return _EPOCH + timedelta(microseconds=micros)

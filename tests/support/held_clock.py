@@ -1,4 +1,4 @@
-"""A clock that stands still until a test moves it, in the place of a database's own."""
+"""A clock that stands still until a test moves it, also in the place of a database's own."""
 
 from __future__ import annotations
 

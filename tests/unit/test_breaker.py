@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from waypost.clock import MINUTE, SECOND, ManualClock
+from held_clock import HeldClock
+from waypost.clock import MINUTE, SECOND
 from waypost.outbox.breaker import FAILURE_SHARE, LEAST_CALLS, MOST_CALLS, OPEN_FOR, Breaker
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
+def clock() -> HeldClock:
+    return HeldClock()
 
 
 @pytest.fixture
-def breaker(clock: ManualClock) -> Breaker:
+def breaker(clock: HeldClock) -> Breaker:
     return Breaker(clock)
 
 
@@ -41,7 +42,7 @@ def test_a_success_never_opens_it(breaker: Breaker) -> None:
     assert breaker.state == "closed"
 
 
-def test_old_failures_are_forgotten(breaker: Breaker, clock: ManualClock) -> None:
+def test_old_failures_are_forgotten(breaker: Breaker, clock: HeldClock) -> None:
     fail(breaker, LEAST_CALLS - 1)
     clock.advance(6 * MINUTE)
     assert not fail(breaker)
@@ -54,7 +55,7 @@ def test_only_the_latest_calls_count(breaker: Breaker) -> None:
     assert opened.index(True) + 1 == FAILURE_SHARE * MOST_CALLS
 
 
-def test_half_open_lets_one_probe_through(breaker: Breaker, clock: ManualClock) -> None:
+def test_half_open_lets_one_probe_through(breaker: Breaker, clock: HeldClock) -> None:
     fail(breaker, LEAST_CALLS)
     clock.advance(OPEN_FOR)
     assert breaker.state == "half_open"
@@ -66,7 +67,7 @@ def test_half_open_lets_one_probe_through(breaker: Breaker, clock: ManualClock) 
     assert not fail(breaker)  # what went before no longer counts
 
 
-def test_a_failed_probe_opens_it_again(breaker: Breaker, clock: ManualClock) -> None:
+def test_a_failed_probe_opens_it_again(breaker: Breaker, clock: HeldClock) -> None:
     fail(breaker, LEAST_CALLS)
     clock.advance(OPEN_FOR)
     breaker.allowance(1)

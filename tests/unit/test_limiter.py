@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from held_clock import HeldClock
 from waypost.admission.limiter import BURST, Limiter
-from waypost.clock import SECOND, ManualClock
+from waypost.clock import SECOND
 from waypost.refusals import RateLimited
 
 
 def test_an_app_may_burst_then_keeps_its_rate() -> None:
-    clock = ManualClock()
+    clock = HeldClock()
     limiter = Limiter(clock, 5)
     for _ in range(5 * BURST):
         limiter.take("app_a")
@@ -23,7 +24,7 @@ def test_an_app_may_burst_then_keeps_its_rate() -> None:
 
 
 def test_apps_do_not_share_a_bucket() -> None:
-    limiter = Limiter(ManualClock(), 1)
+    limiter = Limiter(HeldClock(), 1)
     for _ in range(BURST):
         limiter.take("app_a")
     limiter.take("app_b")
@@ -32,13 +33,13 @@ def test_apps_do_not_share_a_bucket() -> None:
 
 
 def test_zero_limits_nobody() -> None:
-    limiter = Limiter(ManualClock(), 0)
+    limiter = Limiter(HeldClock(), 0)
     for _ in range(10_000):
         limiter.take("app_a")
 
 
 def test_a_clock_that_is_set_back_limits_nobody_for_it() -> None:
-    clock = ManualClock()
+    clock = HeldClock()
     limiter = Limiter(clock, 5)
     limiter.take("app_a")
     clock.advance(-600 * SECOND)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from held_clock import HeldClock
 from hypothesis import given
 from hypothesis import strategies as st
-from waypost.clock import DAY, SECOND, ManualClock, SystemClock, from_datetime, iso, to_datetime
+from waypost.clock import DAY, SECOND, SystemClock, from_datetime, iso, to_datetime
 from waypost.ids import is_id, new_id
 from waypost.money import MAX_MICROS, InvalidAmountError, format_amount, parse_amount
 
@@ -60,7 +61,7 @@ def test_the_system_clock_follows_another_and_never_stands_still() -> None:
 
 
 def test_a_manual_clock_stands_still() -> None:
-    clock = ManualClock(7)
+    clock = HeldClock(7)
     clock.advance(3)
     assert (clock.now(), clock.now()) == (10, 10)
 
