@@ -55,7 +55,7 @@ class MessagingChannel(ABC):
 
     @abstractmethod
     def subscribed_fields(self, ctx: Context) -> str:
-        """The webhook fields to subscribe the account to, apart by commas."""
+        """The webhook fields to subscribe the account to, separated by commas."""
 
     def needs_window(self, message: OutboundMessage) -> bool:
         """Whether the message may be sent only for some time after the person wrote."""

@@ -10,7 +10,7 @@ from waypost_meta_graph.settings import GraphAccountSettings
 
 
 def _words(value: Any) -> Any:
-    """One string from a form field may hold several words, apart by space or comma."""
+    """One text, as `--set` gives it, may hold several words, separated by spaces or commas."""
     return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
 

@@ -16,7 +16,7 @@ class UnusableTokenError(ValueError):
 
 
 def _several(value: Any) -> Any:
-    """One string from an environment variable or a form field may hold several secrets, apart by space or comma."""
+    """One text, as an environment variable is, may hold several secrets, separated by spaces or commas."""
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
     return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
