@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from waypost.plugin import ChannelInfo, Context, Limits, Misconfigured, OutboundMessage, hookimpl
 from waypost_meta_graph import MetaAppSettings
 from waypost_meta_graph.messaging_channel import MessagingChannel
+from waypost_meta_graph.messaging_contents import LIKE_HEART
 
 from waypost_instagram.errors import ERRORS
-from waypost_instagram.payloads import INSTAGRAM, LIKE_HEART, SharedPost, StructuredTemplate, body
+from waypost_instagram.payloads import INSTAGRAM, SharedPost, StructuredTemplate, body
 from waypost_instagram.settings import InstagramAccount
 
 if TYPE_CHECKING:

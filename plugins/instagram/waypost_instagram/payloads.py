@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 from waypost.plugin import Content, Media, OutboundMessage, Reaction, Unsupported
+from waypost_meta_graph.messaging_contents import LIKE_HEART
 from waypost_meta_graph.messaging_payloads import Surface, is_action, message_part, sender_action, template_attachment
 from waypost_meta_graph.messaging_rules import messaging_type, person_id
 
@@ -26,7 +27,6 @@ INSTAGRAM = Surface(
     default_messaging_type=None,
     messaging_types=frozenset({"RESPONSE", "MESSAGE_TAG"}),
 )
-LIKE_HEART = "like_heart"
 #: The one reaction that is documented, with and without the selector that makes it an emoji.
 LOVE = "love"
 HEARTS = frozenset({LOVE, "\N{HEAVY BLACK HEART}", "\N{HEAVY BLACK HEART}\N{VARIATION SELECTOR-16}"})

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from waypost.plugin.simulator import Outcome
+from waypost_meta_graph.messaging_contents import LIKE_HEART
 from waypost_meta_graph.messaging_simulator import SEND_REFUSALS, MessagingSimulator, random_id
 from waypost_meta_graph.simulator import Refusal
 
-from waypost_instagram.payloads import INSTAGRAM, LIKE_HEART
+from waypost_instagram.payloads import INSTAGRAM
 
 MAGIC: Mapping[str, Outcome] = {
     "8000000000000001": Outcome.ACCEPTED,

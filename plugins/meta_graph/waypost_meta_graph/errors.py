@@ -11,7 +11,6 @@ from waypost.plugin import (
     ChannelError,
     ContentRejected,
     Misconfigured,
-    Permanent,
     RateLimited,
     Transient,
 )
@@ -32,11 +31,6 @@ class ErrorRow:
     scope: RateScope = "account"
     retry_after: float | None = None
     tries: int | None = None
-
-    @property
-    def permanent(self) -> bool:
-        """Whether another try of the same message would be pointless."""
-        return issubclass(self.error, Permanent)
 
     def exception(
         self, *, provider_code: str | None = None, http_status: int | None = None, retry_after: float | None = None

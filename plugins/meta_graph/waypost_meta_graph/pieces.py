@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 from waypost.plugin.received import read_json
-
-Piece = Mapping[str, Any]
 
 #: Numbers above this are milliseconds: as seconds it lies beyond the year 5000.
 _FIRST_MILLISECONDS = 100_000_000_000
