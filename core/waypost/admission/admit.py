@@ -74,7 +74,7 @@ def _write(conn: Connection, admitted: Sequence[Candidate]) -> None:
 
 
 def _replay_earlier(conn: Connection, candidates: Sequence[Candidate], verdicts: dict[int, Verdict]) -> None:
-    """Answer those whose idempotency key was used before, and repetitions within this very batch."""
+    """Answer those whose idempotency key was used before this batch."""
     keyed = {
         number: (item.message.app_id, item.idempotency_key)
         for number, item in enumerate(candidates)

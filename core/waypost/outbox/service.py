@@ -198,6 +198,6 @@ class Outbox:
             self._spawn(self._resolver.resolve(step, message))
 
     async def resolve_all(self) -> None:
-        """Wait until the lookups begun so far are done: for tests and for an orderly stop."""
+        """Wait until the lookups and checks of accounts begun so far are done: for tests."""
         while self._background:
             await asyncio.wait(self._background)
