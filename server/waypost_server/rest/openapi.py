@@ -14,6 +14,7 @@ from waypost.refusals import ALL_REFUSALS, Refusal
 
 from waypost_server.rest import schemas
 from waypost_server.rest.answer import Answer
+from waypost_server.rest.partner import MAX_LIMIT, MAX_PAGE
 from waypost_server.rest.replies import Failure
 from waypost_server.rest.router import Route, reading
 from waypost_server.rest.schemas import Schema, envelope, ref
@@ -95,8 +96,8 @@ def _reads() -> dict[str, Schema]:
     text = {"type": "string"}
     moment = {"type": "string", "format": "date-time"}
     filters = {
-        "page": {"type": "integer", "minimum": 1, "maximum": 100_000, "default": 1},
-        "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+        "page": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 1},
+        "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": 20},
         "channel": text,
         "status": {"type": "string", "enum": list(schemas.STATUSES)},
         "to": text,

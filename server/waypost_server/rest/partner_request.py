@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from waypost.admission.intake import describe
@@ -14,6 +14,8 @@ from waypost_server.rest.content import PARTNER_NAMES, flat_content
 Channel = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,31}$")]
 #: How long texts may be, in characters.
 LONGEST_SHORT, LONGEST_TEXT = 512, 200_000
+#: How long a message may be tried, or a further step wait for the earlier one, in seconds.
+LONGEST_TRIED = 30 * 86_400
 #: Addresses, names and ids: one line without control characters.
 Short = Annotated[
     str,
@@ -21,6 +23,7 @@ Short = Annotated[
 ]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_TEXT)]
 MediaType = Literal["image", "video", "audio", "document", "sticker"]
+MEDIA_TYPES: tuple[str, ...] = get_args(MediaType)
 
 
 class _Leg(BaseModel):
@@ -80,7 +83,7 @@ class FallbackLeg(_Leg):
 
     to: Short | None = None
     from_: Short | None = Field(default=None, alias="from")
-    after: int | None = Field(default=None, ge=1, le=30 * 86_400)
+    after: int | None = Field(default=None, ge=1, le=LONGEST_TRIED)
     until: Literal["sent", "delivered", "read"] = "delivered"
 
 
@@ -90,7 +93,7 @@ class PartnerMessage(_Leg):
     to: Short
     from_: Short | None = Field(default=None, alias="from")
     reply_to: Short | None = Field(default=None, alias="replyTo")
-    validity: int | None = Field(default=None, ge=1, le=30 * 86_400)
+    validity: int | None = Field(default=None, ge=1, le=LONGEST_TRIED)
     options: dict[str, Any] = Field(default_factory=dict, max_length=50)
     fallback: tuple[FallbackLeg, ...] = Field(default=(), max_length=5, strict=False)
 

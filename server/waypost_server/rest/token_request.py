@@ -10,7 +10,15 @@ from waypost.admission.request import SendRequest
 from waypost.refusals import ValidationFailed
 
 from waypost_server.rest.content import TOKEN_NAMES, flat_content
-from waypost_server.rest.partner_request import LONGEST_SHORT, LONGEST_TEXT, Channel, Short, Text
+from waypost_server.rest.partner_request import (
+    LONGEST_SHORT,
+    LONGEST_TEXT,
+    LONGEST_TRIED,
+    MEDIA_TYPES,
+    Channel,
+    Short,
+    Text,
+)
 
 
 class TokenMessage(BaseModel):
@@ -30,7 +38,7 @@ class TokenMessage(BaseModel):
     variables: dict[str, Any] | None = None
     language: Short | None = None
     reply_to: Short | None = None
-    validity: int | None = Field(default=None, ge=1, le=30 * 86_400)
+    validity: int | None = Field(default=None, ge=1, le=LONGEST_TRIED)
 
 
 def read_token_request(
@@ -84,7 +92,7 @@ def _content(message: TokenMessage, channel: str) -> dict[str, Any]:
         return {"kind": kind, **own}
     if isinstance(message.text, dict):
         raise ValidationFailed("text: must be a text")
-    media = kind if kind in ("image", "video", "audio", "document", "sticker") else None
+    media = kind if kind in MEDIA_TYPES else None
     if kind not in (None, "text", "template", "email") and media is None:
         raise ValidationFailed(f"{kind}: a message of this type needs an object of this name")
     content = flat_content(
