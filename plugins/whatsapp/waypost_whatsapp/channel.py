@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from waypost.plugin import (
     AccountHealth,
@@ -36,8 +36,10 @@ from waypost_whatsapp.health import health_of
 from waypost_whatsapp.payloads import TEXT_CHARACTERS, Interactive, message_body
 from waypost_whatsapp.quotes import quote
 from waypost_whatsapp.settings import WhatsAppSettings
-from waypost_whatsapp.simulator import WhatsAppSimulator
 from waypost_whatsapp.templates import template_infos
+
+if TYPE_CHECKING:
+    from waypost.plugin.simulator import Simulator
 
 #: Pages of 100 templates that are read at most; an account may hold 6,000.
 _TEMPLATE_PAGES = 60
@@ -144,8 +146,10 @@ class WhatsApp:
         return WebhookConnection()
 
     @hookimpl
-    def simulator(self) -> WhatsAppSimulator:
+    def simulator(self) -> Simulator:
         """Return a new simulator of the Cloud API."""
+        from waypost_whatsapp.simulator import WhatsAppSimulator
+
         return WhatsAppSimulator()
 
 
