@@ -14,6 +14,7 @@ import uvloop
 from aiohttp import web
 from sqlalchemy import Connection
 from waypost import access, credit, log, vault
+from waypost.clock import HOUR
 from waypost.config import Config
 from waypost.ids import new_id
 from waypost.node import Node
@@ -60,8 +61,15 @@ async def serve(url: str, organizations_wanted: int, role: str, settings: str, p
 
 def _set_up(conn: Connection, node: Node, count: int, settings: dict[str, object]) -> list[str]:
     now = node.clock.now()
-    plugin = node.plugins[PLUGIN]
-    public, secret = split_secrets(plugin.info.account_settings, settings)
+    gateway_id = _open_gateway(conn, node, settings, now)
+    secrets = [_sign_up(conn, f"org {number}", gateway_id, now) for number in range(count)]
+    rates.raise_revision(conn)
+    return secrets
+
+
+def _open_gateway(conn: Connection, node: Node, settings: dict[str, object], now: int) -> str:
+    """A gateway with a rate card on which the longest prefix has to be found; return its id."""
+    public, secret = split_secrets(node.plugins[PLUGIN].info.account_settings, settings)
     gateway_id = new_id("gw")
     gateways.add(
         conn,
@@ -74,14 +82,14 @@ def _set_up(conn: Connection, node: Node, count: int, settings: dict[str, object
             app_id=None,
             account_ref=None,
             settings=orjson.dumps(public).decode(),
-            secrets=node.vault.seal(orjson.dumps(secret).decode(), f"gateway/{gateway_id}"),
+            secrets=node.vault.seal(orjson.dumps(secret).decode(), vault.gateway_place(gateway_id)),
             senders=("+15005550006",),
             mode="live",
             status="active",
             status_reason="",
             rate_per_second=None,
             concurrency=64,
-            receipt_window=259_200_000_000,
+            receipt_window=72 * HOUR,
             created_at=now,
         ),
     )
@@ -101,31 +109,32 @@ def _set_up(conn: Connection, node: Node, count: int, settings: dict[str, object
                 created_at=now,
             ),
         )
-    secrets = []
-    for number in range(count):
-        org = Organization(new_id("org"), f"org {number}", "SGD", "active", now)
-        app = App(new_id("app"), org.id, "main", "active", "hold", now)
-        key = access.make_key("live")
-        organizations.add(conn, org, 0)
-        apps.add(conn, app)
-        keys.add(conn, ApiKey(new_id("key"), app.id, key.digest, key.shown, "live", now, None, None))
-        rates.put_route(
-            conn,
-            Route(
-                id=new_id("rt"),
-                app_id=app.id,
-                channel="SMS",
-                prefix="",
-                gateway_ids=(gateway_id,),
-                sender=None,
-                created_at=now,
-            ),
-        )
-        balances = ledger.lock_balances(conn, [org.id])
-        ledger.post(conn, [credit.move("top_up", org.id, 10**14, now)], balances)
-        secrets.append(key.secret)
-    rates.raise_revision(conn)
-    return secrets
+    return gateway_id
+
+
+def _sign_up(conn: Connection, name: str, gateway_id: str, now: int) -> str:
+    """An organization with credit, and an app that sends through the gateway; return its key."""
+    org = Organization(new_id("org"), name, "SGD", "active", now)
+    app = App(new_id("app"), org.id, "main", "active", "hold", now)
+    key = access.make_key("live")
+    organizations.add(conn, org, 0)
+    apps.add(conn, app)
+    keys.add(conn, ApiKey(new_id("key"), app.id, key.digest, key.shown, "live", now, None, None))
+    rates.put_route(
+        conn,
+        Route(
+            id=new_id("rt"),
+            app_id=app.id,
+            channel="SMS",
+            prefix="",
+            gateway_ids=(gateway_id,),
+            sender=None,
+            created_at=now,
+        ),
+    )
+    balances = ledger.lock_balances(conn, [org.id])
+    ledger.post(conn, [credit.move("top_up", org.id, 10**14, now)], balances)
+    return key.secret
 
 
 def _install(count: int) -> None:
