@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fake_channel import FakeChannel
 from waypost.host.dispatch import PluginFaultError
-from waypost.host.loader import PluginRecord, PluginRefusedError, inspect_plugin, load_channels
+from waypost.host.loader import PluginRecord, RulesBrokenError, inspect_plugin, load_channels
 from waypost.host.wrappers import WrapperUnusableError, load_wrappers
 from waypost.plugin import (
     CHANNELS_GROUP,
@@ -266,7 +266,7 @@ def test_optional_hooks_may_take_fewer_parameters() -> None:
 
 
 def test_an_object_without_hooks_is_refused() -> None:
-    with pytest.raises(PluginRefusedError):
+    with pytest.raises(RulesBrokenError):
         inspect_plugin("nothing", object())
 
 

@@ -10,7 +10,7 @@ import pytest
 from fake_channel import FakeChannel, FakeSettings
 from pydantic import BaseModel, ConfigDict, model_validator
 from waypost.host.dispatch import PluginFaultError
-from waypost.host.loader import PluginRefusedError, inspect_plugin
+from waypost.host.loader import RulesBrokenError, inspect_plugin
 from waypost.operations import credentials
 from waypost.operations.errors import InvalidArgumentError
 from waypost.plugin import (
@@ -75,7 +75,7 @@ class Odd(Content):
     ids=repr,
 )  # fmt: skip
 def test_a_wrong_declaration_is_refused_with_the_fields_name(field: str, value: object) -> None:
-    with pytest.raises(PluginRefusedError) as refused:
+    with pytest.raises(RulesBrokenError) as refused:
         inspect_plugin("fake", FakeChannel(info={field: value}))
     assert f"channel_info().{field}" in str(refused.value)
 

@@ -46,11 +46,11 @@ class PluginRecord:
     plugin: ChannelPlugin | None = field(default=None, repr=False)
 
 
-class PluginRefusedError(Exception):
+class RulesBrokenError(Exception):
     """A plugin breaks the rules of the plugin API; its author can mend it as the sentence says."""
 
 
-class _IncompatibleError(PluginRefusedError):
+class _IncompatibleError(RulesBrokenError):
     """The plugin was made for another plugin API; install a version made for this one."""
 
 
@@ -124,7 +124,7 @@ def _load(entry_point: metadata.EntryPoint) -> PluginRecord:
         plugin = inspect_plugin(entry_point.name, implementation)
     except _IncompatibleError as error:
         return _record(entry_point, "incompatible", str(error))
-    except PluginRefusedError as error:
+    except RulesBrokenError as error:
         return _record(entry_point, "failed", str(error))
     except PASSING:
         raise
@@ -134,7 +134,7 @@ def _load(entry_point: metadata.EntryPoint) -> PluginRecord:
 
 
 def inspect_plugin(name: str, implementation: object) -> ChannelPlugin:
-    """Register a plugin in a manager of its own and check it. Raises `PluginRefusedError`."""
+    """Register a plugin in a manager of its own and check it. Raises `RulesBrokenError`."""
     manager = pluggy.PluginManager("waypost")
     manager.add_hookspecs(ChannelSpec)
     _check_colours(name, implementation)
@@ -145,7 +145,7 @@ def inspect_plugin(name: str, implementation: object) -> ChannelPlugin:
         manager.register(implementation, name)
         manager.check_pending()
     except (pluggy.PluginValidationError, ValueError) as error:
-        raise PluginRefusedError(f"{name}: {' '.join(str(error).split())}") from error
+        raise RulesBrokenError(f"{name}: {' '.join(str(error).split())}") from error
     hooks = frozenset(
         hook
         for hook in _HOOKS
@@ -153,20 +153,20 @@ def inspect_plugin(name: str, implementation: object) -> ChannelPlugin:
     )
     missing = REQUIRED_HOOKS - hooks
     if missing:
-        raise PluginRefusedError(f"{name} lacks the hook {', '.join(sorted(missing))}; implement it with @hookimpl")
+        raise RulesBrokenError(f"{name} lacks the hook {', '.join(sorted(missing))}; implement it with @hookimpl")
     if info is None:
         info = manager.hook.channel_info()
     if not isinstance(info, ChannelInfo):
-        raise PluginRefusedError(f"{name}: channel_info must return a ChannelInfo, not {type(info).__name__}")
+        raise RulesBrokenError(f"{name}: channel_info must return a ChannelInfo, not {type(info).__name__}")
     _check_api(name, info)
     for fault in declaration.faults(info):
-        raise PluginRefusedError(f"{name}: channel_info().{fault}")
+        raise RulesBrokenError(f"{name}: channel_info().{fault}")
     if info.receives == "webhook" and (missing := WEBHOOK_HOOKS - hooks):
-        raise PluginRefusedError(
+        raise RulesBrokenError(
             f"{name} receives webhooks and lacks {', '.join(sorted(missing))}; implement it or set receives='none'"
         )
     if info.receives == "listen" and "listen" not in hooks:
-        raise PluginRefusedError(f"{name} says that it listens and lacks the hook listen; implement it")
+        raise RulesBrokenError(f"{name} says that it listens and lacks the hook listen; implement it")
     return ChannelPlugin(name, info, manager, hooks)
 
 
@@ -186,16 +186,16 @@ def _check_colours(name: str, implementation: object) -> None:
             continue
         is_async = inspect.iscoroutinefunction(function)
         if hook in _ASYNC_HOOKS and not is_async:
-            raise PluginRefusedError(f"{name}.{hook} does I/O and must be `async def`")
+            raise RulesBrokenError(f"{name}.{hook} does I/O and must be `async def`")
         if hook not in _ASYNC_HOOKS and (is_async or inspect.isasyncgenfunction(function)):
-            raise PluginRefusedError(f"{name}.{hook} must be pure: write it as a plain `def`")
+            raise RulesBrokenError(f"{name}.{hook} must be pure: write it as a plain `def`")
         if options.get("wrapper") or options.get("hookwrapper"):
-            raise PluginRefusedError(
+            raise RulesBrokenError(
                 f"{name}.{hook} is a pluggy wrapper; implement `wrap_send` in a wrapper plugin instead"
             )
         parameters = inspect.signature(function).parameters.values()
         if any(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in parameters):
-            raise PluginRefusedError(
+            raise RulesBrokenError(
                 f"{name}.{hook} has keyword-only parameters, which are never passed; make them ordinary"
             )
 
@@ -204,7 +204,7 @@ def _check_api(name: str, info: ChannelInfo) -> None:
     try:
         major, minor = (int(part) for part in info.api.split("."))
     except ValueError as error:
-        raise PluginRefusedError(f'{name}: channel_info().api must be like "1.0", not {info.api!r}') from error
+        raise RulesBrokenError(f'{name}: channel_info().api must be like "1.0", not {info.api!r}') from error
     ours = ".".join(map(str, API_VERSION))
     if major != API_VERSION[0]:
         raise _IncompatibleError(
