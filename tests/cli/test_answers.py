@@ -109,6 +109,9 @@ def test_a_file_of_a_secret_that_cannot_be_read_is_a_warning(
     given = {"account_sid": "AC" + 32 * "0", "auth_token": {"$file": str(path) if content else "a\0b"}}
     made = acme("gateways", "create", "one", "--plugin", "sms_twilio", "--settings", json.dumps(given), "--json")
     assert (made.code, "cannot be read as UTF-8 text" in made.json["warnings"][0]) == (0, True)
+    told = acme("gateways", "create", "two", "--plugin", "sms_twilio", "--settings", json.dumps(given))
+    assert (told.err.startswith("Warning: "), "cannot be read as UTF-8 text" in told.err) == (True, True)
+    assert "UTF-8" not in told.out
     doctor = acme("doctor")
     assert (doctor.code, "cannot be read as UTF-8 text" in doctor.out) == (1, True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -21,9 +21,6 @@ class Content(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False)
 
     kind: str
-
-    #: The fields whose text is to be erased some day (nothing erases yet); every field by default.
-    erasable: ClassVar[frozenset[str] | None] = None
 
     def __repr__(self) -> str:
         """Name the kind only: a message's content never reaches a log by accident."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from waypost_server.cli.present import Json, lines, present, table
+from waypost_server.cli.present import Json, lines, present, present_warned, table
 from waypost_server.cli.reach import ask
 from waypost_server.cli.settings import SettingsJson, SettingsPairs, read_settings
 
@@ -48,7 +48,7 @@ def create(
         concurrency=concurrency,
         receipt_window_hours=receipt_window_hours,
     )
-    present(made, lines, as_json=as_json)
+    present_warned(made, as_json=as_json)
 
 
 @group.command("list")
@@ -95,7 +95,7 @@ def update(
         concurrency=concurrency,
         receipt_window_hours=receipt_window_hours,
     )
-    present(changed, lines, as_json=as_json)
+    present_warned(changed, as_json=as_json)
 
 
 @group.command("pause")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from waypost_server.cli.present import Json, lines, present, table
+from waypost_server.cli.present import Json, lines, present, present_warned, table
 from waypost_server.cli.reach import ask
 from waypost_server.cli.settings import SettingsJson, SettingsPairs, read_settings
 
@@ -25,7 +25,7 @@ def create(
 ) -> None:
     """Store an app that you have at a provider."""
     made = ask("provider-apps.create", name=name, plugin=plugin, settings=read_settings(settings, pairs))
-    present(made, lines, as_json=as_json)
+    present_warned(made, as_json=as_json)
 
 
 @group.command("list")
@@ -47,4 +47,4 @@ def update(
 ) -> None:
     """Replace some of its settings; null takes one away."""
     changed = ask("provider-apps.update", provider_app=provider_app, settings=read_settings(settings, pairs))
-    present(changed, lines, as_json=as_json)
+    present_warned(changed, as_json=as_json)

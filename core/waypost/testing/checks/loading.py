@@ -44,8 +44,6 @@ class LoadingChecks(Subject):
             problems.append(f"`account_ref_field` names {field!r}, which is no account setting")
         if info.receives == "webhook" and info.webhook_scope == "shared" and "recognize" not in hooks:
             problems.append("deliveries on a shared URL need the hook `recognize`")
-        if info.send_timeout <= 0 or info.send_timeout > 300:
-            problems.append("`send_timeout` is in seconds: more than 0 and at most 300")
         problems.extend(_kinds_without_model(info))
         if self.hooks.channel_info() != info:
             problems.append("channel_info() answers differently when it is asked again")
