@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 
 MICROS = 1_000_000
 #: More than any balance: keeps every sum of sums inside a signed 64-bit integer.
 MAX_MICROS = 10**15
+#: What an organization can have to spend at most: all that was funded, and a credit limit.
+MOST_SPENDABLE = 2 * MAX_MICROS
 
+#: Of an amount that is too long to be counted exactly, nothing may be lost unnoticed.
+_EXACT = Context(traps=[Inexact, InvalidOperation, Overflow])
 _AMOUNT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
@@ -24,7 +28,7 @@ def parse_amount(text: str) -> int:
     if not _AMOUNT.fullmatch(text.strip()):
         raise InvalidAmountError  # also what Decimal would take: 1_000, or digits of another script
     try:
-        micros = Decimal(text) * MICROS
+        micros = _EXACT.multiply(Decimal(text), MICROS)
         if not micros.is_finite() or micros != micros.to_integral_value() or abs(micros) > MAX_MICROS:
             raise InvalidAmountError
     except ArithmeticError as error:

@@ -35,6 +35,12 @@ def test_what_is_no_amount(text: str) -> None:
         parse_amount(text)
 
 
+@pytest.mark.parametrize("text", ["0.0" + "0" * 40 + "1", "1." + "0" * 40 + "1", "999999999." + "9" * 40])
+def test_a_seventh_place_is_not_rounded_away_however_late_it_comes(text: str) -> None:
+    with pytest.raises(InvalidAmountError):
+        parse_amount(text)
+
+
 @pytest.mark.parametrize(
     ("micros", "text"), [(0, "0"), (120_000, "0.12"), (10_000_000, "10"), (-1, "-0.000001"), (100 * 10**6, "100")]
 )
