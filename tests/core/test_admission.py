@@ -14,6 +14,7 @@ from waypost.admission.candidate import Admitted
 from waypost.admission.request import FallbackRequest, SendRequest
 from waypost.clock import HOUR, SECOND
 from waypost.ids import new_id
+from waypost.money import MAX_MICROS
 from waypost.plugin import DeliveryUpdate, InvalidRecipient, OptedOut, Quote, QuoteLine
 from waypost.refusals import Refusal
 from waypost.store import gateways, ledger, organizations
@@ -213,6 +214,14 @@ async def test_not_enough_credit(world: World) -> None:
     await world.accept(partner)
     await refused(world, partner, refusals.InsufficientCredit)
     assert (await world.balance(partner.org)).available == PRICE - 1
+
+
+@pytest.mark.parametrize("units", [1, 10_000, 1_000_000])
+async def test_no_credit_is_enough_for_a_price_that_cannot_be_stored(world: World, units: int) -> None:
+    world.channel.quote = Quote((QuoteLine("unit", units),))
+    gateway = await world.gateway()
+    await world.rate(gateway, MAX_MICROS)
+    await refused(world, await world.partner(gateway), refusals.InsufficientCredit)
 
 
 async def test_a_credit_limit_may_be_used_up(world: World) -> None:

@@ -20,11 +20,13 @@ from waypost.host.dispatch import PluginFaultError
 from waypost.ids import new_id
 from waypost.lifecycle.settlement import PricedLine
 from waypost.log import described, logger
+from waypost.money import MOST_SPENDABLE
 from waypost.plugin.content import Content, Text
 from waypost.plugin.errors import InvalidRecipient, Permanent
 from waypost.plugin.types import Address, Context, OutboundMessage
 from waypost.refusals import (
     ChannelConfigNotFound,
+    InsufficientCredit,
     Refusal,
     Unavailable,
     ValidationFailed,
@@ -103,8 +105,11 @@ class Intake:
     def _candidate(self, caller: Principal, request: SendRequest, legs: Sequence[_Priced], now: int) -> Candidate:
         message_id = new_id("msg")
         deadline = now + (request.validity or self._default_validity) * SECOND
-        free = caller.mode == "test"
-        holds = [0 if free else leg.hold for leg in legs]
+        holds = [leg.hold for leg in legs]
+        if sum(holds) > MOST_SPENDABLE:  # larger numbers than can be stored are among these
+            raise InsufficientCredit
+        if caller.mode == "test":
+            holds = [0] * len(legs)
         first = legs[0]
         message = Message(
             id=message_id,

@@ -13,7 +13,7 @@ from waypost.event_codec import LONGEST_ID
 from waypost.plugin.events import ChannelEvent, DeliveryUpdate, Engagement
 from waypost.plugin.types import LookupResult, Quote, QuoteLine, ReceiptStatus, SendResult
 
-#: More units than any message has, and few enough that their price fits.
+#: More units than any message has.
 MOST_UNITS = 1_000_000
 _CHARGED_ON = frozenset({"sent", "delivered"})
 _RECEIPTS = get_args(ReceiptStatus)
