@@ -185,6 +185,25 @@ async def test_a_late_charge_never_goes_below_the_credit_limit(world: World) -> 
     assert (await world.message(third.message.id)).status == "SENT"
 
 
+async def test_credit_that_comes_back_pays_for_what_is_corrected_after_it(world: World) -> None:
+    partner = await world.partner(credit_micros=2 * PRICE)
+    await world.start()
+    late, failed = await world.sent(partner), await world.sent(partner)
+    await world.tell(partner, DeliveryUpdate(event_id="e1", status="failed", provider_id="p-1"))
+    await world.sent(partner)
+    assert (await world.balance(partner.org)).available == 0
+    await world.tell(
+        partner,
+        DeliveryUpdate(event_id="e2", status="failed", provider_id="p-2"),
+        DeliveryUpdate(event_id="e3", status="delivered", provider_id="p-1"),
+    )
+    captured = [(await world.message(item.message.id)).captured for item in (late, failed)]
+    assert captured == [PRICE, 0]
+    balance = await world.balance(partner.org)
+    assert (balance.available, balance.captured, balance.held) == (0, PRICE, PRICE)
+    assert await world.books_balance()
+
+
 async def failed_over(world: World, partner: Partner) -> Admitted:
     """A message that the first gateway failed to send, and the second sent."""
     world.channel.on(TO, *[Transient()] * TRIES, SendResult(provider_ids=("p",)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from waypost import credit
 from waypost.lifecycle.settlement import charge, is_settled
 from waypost.lifecycle.status import StepStatus
@@ -47,9 +49,16 @@ def settle(case: Case, step: Step, rules: Rules, spendable: dict[str, int], now:
         if late > spendable.get(org_id, 0):
             case.change.uncollected += late
             return
-        spendable[org_id] = spendable.get(org_id, 0) - late
+    # What comes back here may be charged for what is corrected after it.
+    spendable[org_id] = spendable.get(org_id, 0) + _gained(settlement.moves)
     step.captured = settlement.captured
     case.moves.extend(settlement.moves)
+
+
+def _gained(moves: Sequence[credit.Move]) -> int:
+    """By how much these moves make more available, in micros; less, where it is negative."""
+    into = sum(entry.amount for entry in moves if entry.to_account == "available")
+    return into - sum(entry.amount for entry in moves if entry.from_account == "available")
 
 
 def _charged_choice(step: Step, status: StepStatus) -> Choice:
