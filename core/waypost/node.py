@@ -350,6 +350,9 @@ class Node:
         self.verdicts.tell((change.message_id, change.after) for change in changes)
         self.metrics.moved(change.after for change in moved)
         self._queued({gateway_id for change in changes for gateway_id in change.queued_on})
+        for change in changes:
+            if change.uncollected:
+                _LOG.error("ledger.uncollected", message=change.message_id, micros=change.uncollected)
         if moved:
             _LOG.info("messages.changed", messages=[[change.message_id, change.after] for change in moved])
 

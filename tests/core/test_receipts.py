@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import pytest
+import structlog
 from fake_channel import FakeChannel
 from late_answer import LateAnswer, under_way
 from sqlalchemy import Connection, text
@@ -172,11 +173,13 @@ async def test_a_late_charge_never_goes_below_the_credit_limit(world: World) -> 
     )
     third = await world.sent(partner)
     assert (await world.balance(partner.org)).available == PRICE
-    await world.tell(
-        partner,
-        DeliveryUpdate(event_id="e3", status="delivered", provider_id="p-1"),
-        DeliveryUpdate(event_id="e4", status="delivered", provider_id="p-2"),
-    )
+    with structlog.testing.capture_logs() as lines:
+        await world.tell(
+            partner,
+            DeliveryUpdate(event_id="e3", status="delivered", provider_id="p-1"),
+            DeliveryUpdate(event_id="e4", status="delivered", provider_id="p-2"),
+        )
+    assert [line["micros"] for line in lines if line["event"] == "ledger.uncollected"] == [PRICE]
     statuses = {(await world.message(item.message.id)).status for item in (first, second)}
     assert statuses == {"DELIVERED"}
     balance = await world.balance(partner.org)

@@ -135,8 +135,6 @@ class Outbox:
             self.nudge(change.queued_on)
             if change.after == "UNKNOWN":
                 self._wake_sweeper.set()
-            if change.uncollected:
-                _LOG.error("ledger.uncollected", message=change.message_id, micros=change.uncollected)
         self._changed(told)
 
     def _blocked(self, gateway: Gateway, app_id: str, error: AccountBlocked) -> None:
