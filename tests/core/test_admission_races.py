@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 from fake_channel import FakeChannel
 from sqlalchemy import Connection, select, text
+from waypost.admission.candidate import Admitted
 from waypost.refusals import IdempotencyConflict, InsufficientCredit
 from waypost.store import admissions
 from waypost.store.database import Database, open_database
@@ -125,6 +126,27 @@ async def test_one_key_twice_in_one_batch(world: World) -> None:
     )
     assert isinstance(answers[-1], IdempotencyConflict)
     assert [answer.replayed for answer in answers[:-1]] == [False, True, True, True, True]  # type: ignore[union-attr]
+    assert (await world.balance(partner.org)).held == PRICE
+
+
+async def test_a_key_that_was_refused_in_one_batch_is_free_for_another_request(world: World) -> None:
+    partner = await world.partner(credit_micros=PRICE)
+    dear = await world.gateway()
+    await world.rate(dear, PRICE + 1)
+    await world.route(partner.app, dear, prefix="65")
+    await world.node.desk.authenticate(partner.secret)
+    refused, admitted, repeated, other = await asyncio.gather(
+        world.accept(partner, "+6591234567", idempotency_key="k", fingerprint="dear"),
+        *(world.accept(partner, idempotency_key="k", fingerprint="cheap") for _ in range(2)),
+        world.accept(partner, "+6591234567", idempotency_key="k", fingerprint="dear"),
+        return_exceptions=True,
+    )
+    assert isinstance(refused, InsufficientCredit)
+    assert isinstance(admitted, Admitted)
+    assert isinstance(repeated, Admitted)
+    assert (admitted.replayed, repeated.replayed) == (False, True)
+    assert admitted.message.id == repeated.message.id
+    assert isinstance(other, IdempotencyConflict)
     assert (await world.balance(partner.org)).held == PRICE
 
 

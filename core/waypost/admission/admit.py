@@ -6,7 +6,7 @@ of arrival. Whoever is refused leaves nothing behind.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection
 
@@ -14,6 +14,7 @@ from waypost.access import standing_refusal
 from waypost.admission.candidate import Admitted, Candidate, Verdict
 from waypost.refusals import IdempotencyConflict, InsufficientCredit, OrgNotFound
 from waypost.store import admissions, events, messages
+from waypost.store.ledger import Balance
 
 
 def admit(conn: Connection, candidates: Sequence[Candidate]) -> list[Verdict]:
@@ -28,21 +29,7 @@ def admit(conn: Connection, candidates: Sequence[Candidate]) -> list[Verdict]:
             verdicts[number] = refusal
 
     _replay_earlier(conn, candidates, verdicts)
-    repeats = _repeats(candidates, verdicts)
-    spendable = {org_id: balance.spendable for org_id, balance in balances.items()}
-    admitted: list[tuple[int, Candidate]] = []
-    for number, item in enumerate(candidates):
-        if number in verdicts or number in repeats:
-            continue
-        org_id, held = item.message.org_id, item.message.held
-        if org_id not in spendable:
-            verdicts[number] = OrgNotFound()
-        elif held > spendable[org_id]:
-            verdicts[number] = InsufficientCredit()
-        else:
-            spendable[org_id] -= held
-            admitted.append((number, item))
-
+    admitted, repeats = _affordable(candidates, balances, verdicts)
     admitted = _claim_keys(conn, admitted, verdicts)
     if admitted:
         _write(conn, [item for _, item in admitted])
@@ -90,16 +77,34 @@ def _replay_earlier(conn: Connection, candidates: Sequence[Candidate], verdicts:
             verdicts[number] = _replay(candidates[number], record, found.get(record.message_id))
 
 
-def _repeats(candidates: Sequence[Candidate], verdicts: dict[int, Verdict]) -> dict[int, int]:
-    """Those that repeat the idempotency key of an earlier candidate of this batch, by its number."""
-    firsts: dict[tuple[str, str], int] = {}
+def _affordable(
+    candidates: Sequence[Candidate], balances: Mapping[str, Balance], verdicts: dict[int, Verdict]
+) -> tuple[list[tuple[int, Candidate]], dict[int, int]]:
+    """Those of the undecided for whom there is credit; and who repeats the idempotency key of which of them.
+
+    Whoever is refused has not used their key up, so that another request may have it.
+    """
+    spendable = {org_id: balance.spendable for org_id, balance in balances.items()}
+    admitted: list[tuple[int, Candidate]] = []
+    firsts: dict[tuple[str, str | None], int] = {}
     repeats: dict[int, int] = {}
     for number, item in enumerate(candidates):
-        if item.idempotency_key is not None and number not in verdicts:
-            first = firsts.setdefault((item.message.app_id, item.idempotency_key), number)
-            if first != number:
-                repeats[number] = first
-    return repeats
+        if number in verdicts:
+            continue
+        pair = item.message.app_id, item.idempotency_key
+        if item.idempotency_key is not None and pair in firsts:
+            repeats[number] = firsts[pair]
+            continue
+        org_id, held = item.message.org_id, item.message.held
+        if org_id not in spendable:
+            verdicts[number] = OrgNotFound()
+        elif held > spendable[org_id]:
+            verdicts[number] = InsufficientCredit()
+        else:
+            spendable[org_id] -= held
+            firsts[pair] = number
+            admitted.append((number, item))
+    return admitted, repeats
 
 
 def _repeat(item: Candidate, first: Candidate, verdict: Verdict) -> Verdict:
