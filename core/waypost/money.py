@@ -8,7 +8,9 @@ from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 MICROS = 1_000_000
 #: More than any balance: keeps every sum of sums inside a signed 64-bit integer.
 MAX_MICROS = 10**15
-#: What an organization can have to spend at most: all that was funded, and a credit limit.
+#: More than anybody pays in over the years: a thousand such balances, and still such an integer.
+MOST_FUNDED = 1000 * MAX_MICROS
+#: What an organization can have to spend at most: a balance and a credit limit.
 MOST_SPENDABLE = 2 * MAX_MICROS
 
 #: Of an amount that is too long to be counted exactly, nothing may be lost unnoticed.

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from waypost.credit import MoveKind, move
+from waypost.money import MAX_MICROS, MOST_FUNDED
 from waypost.operations.errors import CreditError, InvalidArgumentError
+from waypost.store import ledger
 from waypost.store.database import Database
 
 Do = Callable[..., Awaitable[Any]]
@@ -60,6 +63,24 @@ async def test_a_balance_without_limit_of_size_is_refused(do: Do, acme: str) -> 
     await do("credit.top-up", organization=acme, amount="1000000000")
     with pytest.raises(CreditError, match="more than"):
         await do("credit.top-up", organization=acme, amount="0.000001")
+
+
+async def test_what_was_used_up_is_paid_in_again_for_years(do: Do, acme: str, database: Database) -> None:
+    """A thousand million of some currencies is no more than a small partner's messages of a year."""
+    org_id = (await do("credit.show", organization=acme))["organization_id"]
+
+    async def moved(amount: int, *kinds: MoveKind) -> None:
+        moves = [move(kind, org_id, amount, 0) for kind in kinds]
+        await database.write(lambda conn: ledger.post(conn, moves, ledger.lock_balances(conn, [org_id])))
+
+    for _ in range(3):
+        await do("credit.top-up", organization=acme, amount="1000000000")
+        await moved(MAX_MICROS, "hold", "capture")
+    await moved(MOST_FUNDED - 3 * MAX_MICROS, "top_up", "hold", "capture")
+    with pytest.raises(CreditError, match="paid more than"):
+        await do("credit.top-up", organization=acme, amount="0.000001")
+    assert (await do("credit.show", organization=acme))["captured"] == "1000000000000"
+    assert (await do("credit.audit"))["balanced"]
 
 
 async def test_the_audit_finds_money_that_no_entry_explains(do: Do, acme: str, database: Database) -> None:

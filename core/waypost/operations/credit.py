@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from waypost.credit import Move, MoveKind, move
-from waypost.money import MAX_MICROS, format_amount
+from waypost.money import MAX_MICROS, MOST_FUNDED, format_amount
 from waypost.operations import references, words
 from waypost.operations.errors import CreditError, InvalidArgumentError
 from waypost.operations.operator import Operator
@@ -75,8 +75,10 @@ async def _post(operator: Operator, kind: MoveKind, reference: str, micros: int,
         if before.spendable + micros < 0:
             lowest = format_amount(-before.spendable)
             raise CreditError(f"{row.name} can be adjusted down by {lowest[1:] or '0'} {row.currency} at most.")
-        if before.funded + micros > MAX_MICROS:
+        if before.available + before.held + micros > MAX_MICROS:  # what was used up is no part of a balance
             raise CreditError(f"{row.name} would have more than {format_amount(MAX_MICROS)} {row.currency} in all.")
+        if before.funded + micros > MOST_FUNDED:
+            raise CreditError(f"{row.name} would have paid more than {format_amount(MOST_FUNDED)} {row.currency}.")
         entry = move(kind, row.id, micros, operator.now(), note=note)
         ledger.post(conn, [entry], locked)
         action = "credit.top-up" if kind == "top_up" else "credit.adjust"
