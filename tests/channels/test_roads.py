@@ -331,6 +331,16 @@ async def test_a_window_that_is_open_stays_so_when_somebody_else_writes(run: Run
     assert (message.status, message.held) == ("DELIVERED", 0)
 
 
+async def test_who_is_known_by_a_user_id_alone_has_the_prices_of_their_country(run: RunDeployment) -> None:
+    way = await road(run, "whatsapp")
+    await way.gateway.rate(way.row, 0, currency="SGD", sku="utility_in_window", prefix="65")
+    content = {"kind": "template", "template_id": "any_template", "category": "utility"}
+    for user_id, is_free in (("SG.13491208655302741918", True), ("DE.13491208655302741918", False)):
+        await way.receive(way.simulator.inbound("Hello?", user_id))
+        message = await way.arrived(await way.send("partner", user_id, content=content))
+        assert (message.held == 0) is is_free
+
+
 async def test_the_operators_word_on_a_templates_category_outranks_the_partners(run: RunDeployment) -> None:
     gateway = await run(["whatsapp"])
     partner = await gateway.newcomer()

@@ -15,7 +15,16 @@ from waypost.admission.request import FallbackRequest, SendRequest
 from waypost.clock import HOUR, SECOND
 from waypost.ids import new_id
 from waypost.money import MAX_MICROS
-from waypost.plugin import DeliveryUpdate, InvalidRecipient, OptedOut, Quote, QuoteLine
+from waypost.plugin import (
+    Context,
+    DeliveryUpdate,
+    InvalidRecipient,
+    OptedOut,
+    OutboundMessage,
+    Quote,
+    QuoteLine,
+    hookimpl,
+)
 from waypost.refusals import Refusal
 from waypost.store import gateways, ledger, organizations
 from waypost.store.database import StoreUnavailableError
@@ -334,6 +343,28 @@ async def test_the_newest_rate_that_is_valid_wins(world: World) -> None:
     world.clock.advance(HOUR)
     late = await world.accept(partner)
     assert (early.message.held, late.message.held) == (10, 20)
+
+
+class Frugal(FakeChannel):
+    """Names a destination of its own, and meters what the card makes cheap there."""
+
+    @hookimpl
+    def price(self, ctx: Context, message: OutboundMessage) -> Quote:
+        assert ctx.rates is not None
+        sku = "unit" if ctx.rates("offer") is None else "offer"
+        return Quote((QuoteLine(sku),), destination="65")
+
+
+async def test_a_plugin_asks_the_card_of_the_destination_that_its_quote_names(open_world: OpenWorld) -> None:
+    world = await open_world(Frugal())
+    gateway = await world.gateway()
+    await world.rate(gateway, 100)
+    partner = await world.partner(gateway)
+    assert (await world.accept(partner)).message.held == 100
+    await world.rate(gateway, 1, sku="offer", prefix="65")
+    assert (await world.accept(partner)).message.held == 1
+    await world.rate(gateway, 2, sku="offer", prefix="4915")
+    assert (await world.accept(partner)).message.held == 1
 
 
 async def test_the_price_of_acceptance_stays(world: World) -> None:

@@ -185,6 +185,10 @@ class Intake:
         ctx = self._context(way, message.recipient[0], asked.history, now)
         try:
             quote = way.opened.plugin.price(ctx, message)
+            if quote.destination and quote.destination.lower() != destination:
+                # What it asked of the card so far was not of the destination that it names.
+                tariff.turn_to(currency, quote.destination.lower(), now)
+                quote = way.opened.plugin.price(ctx, message)
         except Permanent as error:
             return ValidationFailed(f"{error.code}: {error.detail}")
         except PluginFaultError as error:
