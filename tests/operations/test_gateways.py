@@ -250,6 +250,8 @@ async def test_a_rate_card_is_imported_whole_or_not_at_all(do: Do, gateway: dict
         ("sku,prefix,price\nother,,0.01\nunit,,zero\n", "Line 3: price"),
         ("sku,prefix,price\nother,,0.01\nother,,0.02\n", "Line 3: there already is"),
         ("sku,prefix,price\nother,,0.01,9\n", "Line 2"),
+        ('sku,prefix,"price\nother,,0.01\n', "Line 1: it is not CSV"),
+        ('"sku"s,prefix,price\nother,,0.01\n', "Line 1: it is not CSV"),
         ("sku,price,colour\n", "unknown columns: colour"),
         ("sku,price, price\nother,0.01,0.02\n", "twice: price"),
         ("prefix\n", "missing: price, sku"),

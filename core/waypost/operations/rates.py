@@ -116,19 +116,9 @@ async def import_csv(
 
 def _parse(csv_text: str, currency: str | None, valid_from: str | None, now: int) -> list[tuple[int, Rate]]:
     reader = csv.DictReader(io.StringIO(csv_text.removeprefix("\ufeff")), strict=True)
-    names = [name.strip() for name in reader.fieldnames or ()]
-    header = set(names)
-    if len(names) > len(header):
-        twice = sorted(name for name in header if names.count(name) > 1)
-        raise InvalidArgumentError("csv", f"its first line names columns twice: {', '.join(twice)}")
-    if missing := _NEEDED - header:
-        raise InvalidArgumentError(
-            "csv", f"its first line must name the columns; missing: {', '.join(sorted(missing))}"
-        )
-    if unknown := header - _COLUMNS:
-        raise InvalidArgumentError("csv", f"unknown columns: {', '.join(sorted(unknown))}")
     found: list[tuple[int, Rate]] = []
     try:
+        _check_header([name.strip() for name in reader.fieldnames or ()])
         for record in reader:
             if None in record or None in record.values():
                 raise OperationError(f"Line {reader.line_num}: it has another number of fields than the first line.")
@@ -142,8 +132,22 @@ def _parse(csv_text: str, currency: str | None, valid_from: str | None, now: int
             if len(found) > MOST_IMPORTED:
                 raise InvalidArgumentError("csv", f"import {MOST_IMPORTED} rates at a time at most")
     except csv.Error as error:
-        raise OperationError(f"Line {reader.line_num}: it is not CSV ({error}).") from None
+        line = max(1, reader.line_num)  # of a first line that cannot be read, 0
+        raise OperationError(f"Line {line}: it is not CSV ({error}).") from None
     return found
+
+
+def _check_header(names: list[str]) -> None:
+    header = set(names)
+    if len(names) > len(header):
+        twice = sorted(name for name in header if names.count(name) > 1)
+        raise InvalidArgumentError("csv", f"its first line names columns twice: {', '.join(twice)}")
+    if missing := _NEEDED - header:
+        raise InvalidArgumentError(
+            "csv", f"its first line must name the columns; missing: {', '.join(sorted(missing))}"
+        )
+    if unknown := header - _COLUMNS:
+        raise InvalidArgumentError("csv", f"unknown columns: {', '.join(sorted(unknown))}")
 
 
 def _rate(fields: dict[str, Any], now: int) -> Rate:
