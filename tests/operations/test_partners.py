@@ -132,6 +132,17 @@ async def test_what_is_not_there_is_named_in_one_sentence(do: Do, operation: str
     assert repr(next(iter(arguments.values()))) in str(caught.value)
 
 
+@pytest.mark.parametrize("odd", ["M\udcfcller", "Acme\x00"])
+async def test_text_that_cannot_be_stored_is_refused_wherever_it_stands(do: Do, odd: str) -> None:
+    for operation, argument, arguments in (
+        ("orgs.create", "name", {"name": odd, "currency": "SGD"}),
+        ("credit.show", "organization", {"organization": odd}),
+        ("routes.set", "gateways", {"app": "shop", "gateways": ["one", odd]}),
+    ):
+        with pytest.raises(InvalidArgumentError, match=f"^{argument}: write text in UTF-8"):
+            await do(operation, **arguments)
+
+
 async def test_an_unknown_operation_is_refused(do: Do) -> None:
     with pytest.raises(OperationError, match="no such operation"):
         await do("orgs.destroy")

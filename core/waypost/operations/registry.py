@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import typing
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from waypost.operations.errors import InvalidArgumentError, UnknownOperationError
 from waypost.operations.operator import Operator
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 Function = TypeVar("Function", bound=Callable[..., Awaitable[Any]])
 
@@ -48,7 +51,17 @@ async def call(operator: Operator, name: str, arguments: Mapping[str, Any]) -> A
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         raise InvalidArgumentError(".".join(map(str, first["loc"])) or name, first["msg"]) from None
+    for argument, value in arguments.items():
+        if not _is_storable(value):
+            raise InvalidArgumentError(argument, "write text in UTF-8, without the NUL character")
     return await found.function(operator, **{field: getattr(checked, field) for field in checked.model_fields_set})
+
+
+def _is_storable(value: Any) -> bool:
+    """Whether a text, or a list of them, can be stored: who does not write UTF-8 gives us lone surrogates."""
+    if isinstance(value, str):
+        return "\0" not in value and (value.isascii() or not _SURROGATE.search(value))
+    return not isinstance(value, list) or all(map(_is_storable, value))
 
 
 def _arguments(name: str, function: Callable[..., Any]) -> type[BaseModel]:
