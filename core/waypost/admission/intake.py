@@ -49,6 +49,7 @@ _LOG = logger()
 #: How long the context of one pricing may serve the next, in microseconds.
 FRESH = SECOND // 10
 
+_NOT_YOURS = "from: you may not send from this one; use one of your own, or leave it out"
 _NO_EXTRAS = '{"options":{},"reply_to":null,"validity":null}'
 
 
@@ -155,6 +156,9 @@ class Intake:
         choices: list[Choice] = []
         problems: list[Refusal] = []
         for way in ways:
+            if sender is not None and self.ways.is_anothers(way, asked.caller.app_id, sender):
+                problems.append(ValidationFailed(_NOT_YOURS))
+                continue
             chosen = sender or way.sender
             message = OutboundMessage(
                 channel=channel,

@@ -12,6 +12,7 @@ from waypost.plugin.types import Context
 from waypost.rates import Tariff
 from waypost.refusals import ChannelConfigNotFound, ChannelCredentialsNotFound, Unavailable, ValidationFailed
 from waypost.routing import Directory
+from waypost.senders import Senders
 from waypost.store.gateways import Gateway
 from waypost.store.rates import Route
 
@@ -84,12 +85,18 @@ class Ways:
         self._accounts = accounts
         self._known: dict[tuple[str, str, str], ChannelWays] = {}
         self._directory: Directory | None = None
+        self._senders = Senders(Directory(), accounts.plugin)
+
+    def is_anothers(self, way: Way, app_id: str, sender: str) -> bool:
+        """Whether a sender that an app names belongs to other apps, with whom it shares this way's account."""
+        return self._senders.is_anothers(way.opened.gateway, app_id, sender)
 
     def of(self, app_id: str, channel: str, mode: str, directory: Directory) -> ChannelWays:
         """The app's ways on a channel. Raises the `Refusal` that says why there are none."""
         if directory is not self._directory:
             self._known.clear()
             self._directory = directory
+            self._senders = Senders(directory, self._accounts.plugin)
         key = (app_id, channel, mode)
         known = self._known.get(key)
         if known is None:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from email.utils import parseaddr
 from urllib.parse import urlsplit
 
-from waypost.host.dispatch import ChannelPlugin, PluginFaultError
-from waypost.plugin.errors import ChannelError
+from waypost.host.dispatch import ChannelPlugin
 from waypost.plugin.events import AddressChange, ChannelEvent, ConsentChange, Engagement, InboundMessage
 from waypost.plugin.types import ChannelInfo
 from waypost.routing import Directory
+from waypost.senders import forms
 from waypost.store.deliveries import Delivery
 from waypost.store.gateways import Gateway
 
@@ -120,15 +119,8 @@ class Placement:
         """Whether an event was said to one of a gateway's senders, however either is written."""
         if not isinstance(event, InboundMessage | Engagement | ConsentChange) or event.recipient is None:
             return False
-        said_to = event.recipient.value.lower()  # people write capitals as they like; no provider tells them apart
-        return any(said_to in (sender.lower(), self._normal(gateway, sender).lower()) for sender in gateway.senders)
-
-    def _normal(self, gateway: Gateway, sender: str) -> str:
-        bare = parseaddr(sender)[1] if sender.endswith(">") else sender  # a mailbox may have a name before it
-        try:
-            return self._plugins[gateway.plugin].parse_address(bare).value
-        except (ChannelError, PluginFaultError):
-            return sender  # a short code or a name: no address that one could write to
+        said_to, plugin = event.recipient.value.lower(), self._plugins[gateway.plugin]
+        return any(said_to in forms(plugin, sender) for sender in gateway.senders)
 
 
 def is_hidden(info: ChannelInfo, event: ChannelEvent) -> bool:
