@@ -20,7 +20,7 @@ from waypost.plugin import (
     Transient,
 )
 from waypost.progress.queue import FIRST_LOOKUP, MOST_SENDS
-from waypost.store import steps
+from waypost.store import gateways, steps
 from world import PRICE, TO, OpenWorld, World
 
 
@@ -80,6 +80,44 @@ async def test_what_is_not_found_is_sent_again(world: World, channel: FakeChanne
     assert len(channel.sent) == 2
     assert not message.possible_duplicate
     assert (await world.step(admitted.message.id)).attempt == 2
+
+
+@pytest.mark.parametrize(
+    ("on_unknown", "then"),
+    [("hold", SendResult(provider_ids=("second",))), ("hold", OutcomeUnknown()),
+     ("resend", SendResult(provider_ids=("second",)))],
+)  # fmt: skip
+async def test_what_is_sent_again_late_has_a_receipt_window_of_its_own(
+    open_world: OpenWorld, on_unknown: str, then: object
+) -> None:
+    """The first attempt's window is over by then: what came of the second is waited for all the same."""
+    paused = asyncio.Event()
+
+    async def lost(ctx: Context, message: OutboundMessage) -> SendResult:
+        await paused.wait()
+        raise OutcomeUnknown
+
+    channel = FakeChannel(hooks=frozenset({"lookup"})).on(TO, lost, then)
+    channel.lookup_answers.append(LookupResult(found=False))
+    world = await open_world(channel)
+    gateway = await world.gateway(receipt_window=HOUR)
+    await world.rate(gateway)
+    partner = await world.partner(gateway, credit_micros=PRICE, on_unknown=on_unknown)
+    await world.start()
+    admitted = await world.accept(partner)
+    await channel.called(1)
+    await world.decide(lambda conn: gateways.set_status(conn, gateway.id, "paused", ""))
+    paused.set()
+    await world.state_in_time(admitted, "queued")
+    world.clock.advance(2 * HOUR)
+    await world.decide(lambda conn: gateways.set_status(conn, gateway.id, "active", ""))
+    await channel.called(2)
+    await world.state(admitted, "sent", "unknown")
+    await world.rest()
+    assert (await world.message(admitted.message.id)).settled_at is None
+    world.clock.advance(HOUR)
+    await world.rest()
+    assert (await world.message(admitted.message.id)).settled_at is not None
 
 
 async def test_what_is_found_and_is_another_message_is_not_believed(open_world: OpenWorld) -> None:

@@ -45,7 +45,8 @@ def _follow_status(case: Case, step: Step, status: StepStatus, rules: Rules, now
     followed = status.status == "SENT" or (status.status == "DELIVERED" and _waited_for(case, step))
     if followed or status.status == "UNKNOWN":
         gateway_id = (status.decided_by.gateway_id if status.decided_by else None) or step.gateway_id
-        if step.window_until is None:
+        # A later attempt is heard of as late as the first would have been.
+        if step.window_until is None or step.state == "sending":
             step.window_until = now + rules.receipt_window(gateway_id)
     if followed:
         step.state, step.owner = "sent", None
@@ -53,6 +54,7 @@ def _follow_status(case: Case, step: Step, status: StepStatus, rules: Rules, now
     elif status.status == "UNKNOWN":
         _unknown(case, step, rules, now)
     elif status.status == "QUEUED":
+        step.window_until = None  # no attempt of it is out, so nothing is waited for
         retry = _retry(case, step)
         if _is_superseded(case, step):
             step.state, step.owner, step.wake_at = "ended", None, None
