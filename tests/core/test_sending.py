@@ -22,6 +22,7 @@ from waypost.plugin import (
     SendResult,
     Transient,
 )
+from waypost.store import gateways
 from world import PRICE, TO, OpenWorld, World
 
 WAKE = text("SELECT wake_at FROM step WHERE message_id = :id")
@@ -399,3 +400,31 @@ async def test_a_retry_does_not_outlive_the_providers_memory(open_world: OpenWor
         world.clock.advance(MINUTE)
         await world.rest()
     assert len(channel.sent) == 2
+
+
+@pytest.mark.parametrize(("on_unknown", "sends"), [("hold", 1), ("resend", 2)])
+async def test_a_retry_that_had_to_wait_does_not_outlive_the_providers_memory(
+    open_world: OpenWorld, on_unknown: str, sends: int
+) -> None:
+    """Its gateway was paused until the provider had forgotten the first attempt, which may be out."""
+    paused = asyncio.Event()
+
+    async def lost(ctx: Context, message: OutboundMessage) -> SendResult:
+        await paused.wait()
+        raise OutcomeUnknown
+
+    channel = FakeChannel(info={"idempotent_for": 60}).on(TO, lost, SendResult(provider_ids=("p",)))
+    world = await open_world(channel)
+    partner = await world.partner(on_unknown=on_unknown)
+    await world.start()
+    admitted = await world.accept(partner)
+    await channel.called(1)
+    await world.decide(lambda conn: gateways.set_status(conn, partner.gateway.id, "paused", ""))
+    paused.set()
+    await world.state(admitted, "queued")
+    world.clock.advance(MINUTE)
+    await world.decide(lambda conn: gateways.set_status(conn, partner.gateway.id, "active", ""))
+    await world.state(admitted, "unknown", "sent")
+    await world.rest()
+    assert len(channel.sent) == sends
+    assert (await world.step(admitted.message.id)).state == ("unknown" if sends == 1 else "sent")

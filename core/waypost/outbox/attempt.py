@@ -54,6 +54,14 @@ def deduped_until(message: Message, plugin: ChannelPlugin | None) -> int:
     return message.created_at + window * SECOND if window else 0
 
 
+def may_not_be_repeated(step: Step, message: Message, plugin: ChannelPlugin | None, on_unknown: str, now: int) -> bool:
+    """Whether a step has waited too long: an earlier attempt of it may be out, and the provider has forgotten that one.
+
+    `on_unknown` is what its app wishes; while the receipt window is open, nobody knows of all attempts what became.
+    """
+    return step.window_until is not None and on_unknown != "resend" and now >= deduped_until(message, plugin)
+
+
 def outbound(step: Step, message: Message, opened: OpenAccount) -> OutboundMessage:
     """What the plugin is to send. Raises `ValueError` where what is stored cannot be read any more."""
     content = message.content
@@ -143,6 +151,13 @@ def not_begun(attempt: Attempt, now: int) -> Report:
     step = attempt.step
     retry = Retry(due_at=now + SECOND, choice=step.choice, tries=step.tries, deduped_until=attempt.deduped_until)
     return Report(evidence(step, "not_sent", now, code="NOT_BEGUN"), retry)
+
+
+def not_repeated(step: Step, now: int) -> Report:
+    """It was to be tried again under the provider's eyes, which are closed by now: the earlier attempt is waited for."""
+    return Report(
+        evidence(step, "not_sent", now, code="NOT_REPEATED"), Retry(due_at=now, choice=step.choice, tries=step.tries)
+    )
 
 
 def _idempotent_retry(attempt: Attempt, now: int) -> Retry | None:

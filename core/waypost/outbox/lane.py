@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from waypost.clock import SECOND, Clock
 from waypost.host.accounts import Accounts, CredentialsUnusableError
-from waypost.host.dispatch import PluginFaultError
+from waypost.host.dispatch import ChannelPlugin, PluginFaultError
 from waypost.lifecycle.evidence import Evidence
 from waypost.log import logger
 from waypost.outbox import attempt as attempts
@@ -63,6 +63,8 @@ class LaneTools:
     blocked: Callable[[Gateway, str, AccountBlocked], None]
     accepted: Callable[[str], None]
     observe: Callable[[str, str, float], None]
+    #: hold, resend or fallback, by app.
+    on_unknown: Callable[[str], str]
 
 
 class Lane:
@@ -225,6 +227,10 @@ class Lane:
             if now >= step.deadline:
                 self._report(Report(attempts.evidence(step, "expired", now, code="EXPIRED")))
                 continue
+            wish = self._tools.on_unknown(step.app_id)
+            if attempts.may_not_be_repeated(step, message, self._plugin_of(step), wish, now):
+                self._report(attempts.not_repeated(step, now))
+                continue
             try:
                 prepared.append(await self._attempt(step, message))
             except Exception as error:  # noqa: BLE001 - one message that cannot be read must not hold up the others
@@ -232,12 +238,14 @@ class Lane:
                 told = error if isinstance(error, CredentialsUnusableError | PluginFaultError) else problem
                 _LOG.error("lane.not_ready", gateway=self.gateway_id, message=step.message_id, problem=str(told))
                 retry = decide(step, len(steps.load_choices(step.choices)), problem, now)
-                gateway = self._tools.directory().gateways.get(step.gateway_id)
-                plugin = self._tools.accounts.plugin(gateway) if gateway is not None else None
-                retry = replace(retry, deduped_until=attempts.deduped_until(message, plugin))
+                retry = replace(retry, deduped_until=attempts.deduped_until(message, self._plugin_of(step)))
                 details = {"code": "NOT_READY", "detail": problem.detail}
                 self._report(Report(attempts.evidence(step, "not_sent", now, **details), retry))
         return prepared
+
+    def _plugin_of(self, step: Step) -> ChannelPlugin | None:
+        gateway = self._tools.directory().gateways.get(step.gateway_id)
+        return self._tools.accounts.plugin(gateway) if gateway is not None else None
 
     async def _attempt(self, step: Step, message: Message) -> Attempt:
         directory = self._tools.directory()

@@ -71,6 +71,7 @@ class Outbox:
             blocked=self._blocked,
             accepted=self._health.accepted,
             observe=observe,
+            on_unknown=rules.on_unknown,
         )
         self.lanes: dict[str, Lane] = {}
         self._background: set[asyncio.Task[None]] = set()
