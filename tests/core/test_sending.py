@@ -116,6 +116,21 @@ async def test_a_permanent_refusal_fails_and_releases(world: World, error: type[
     assert await world.books_balance()
 
 
+class Unexplained(ContentRejected):
+    code = "UNEXPLAINED"
+
+
+async def test_a_plugins_own_refusal_needs_no_docstring(world: World) -> None:
+    async def refuse(ctx: Context, message: OutboundMessage) -> SendResult:
+        raise Unexplained
+
+    world.channel.on(TO, refuse)
+    await world.start()
+    message = await world.status(await world.accept(await world.partner()), "FAILED", "UNKNOWN")
+    assert (message.status, message.error_code) == ("FAILED", "UNEXPLAINED")
+    assert message.error_detail == ContentRejected("").detail
+
+
 async def test_a_transient_error_is_tried_again_after_a_pause(world: World) -> None:
     partner = await world.partner()
     world.channel.on(TO, Transient("busy"), SendResult(provider_ids=("p",)))

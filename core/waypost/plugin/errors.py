@@ -48,6 +48,12 @@ def _seconds(given: object) -> float | None:
     return seconds if math.isfinite(seconds) else None
 
 
+def _sentence(kind: type[ChannelError]) -> str:
+    """What a class says of itself, or else what it is derived from does: a plugin's own need not have a docstring."""
+    docs = ((base.__doc__ or "").strip() for base in kind.__mro__ if issubclass(base, ChannelError))
+    return next((doc.splitlines()[0] for doc in docs if doc), kind.code)
+
+
 class ChannelError(Exception):
     """The channel could not send this message; read `code` and `detail`."""
 
@@ -60,7 +66,7 @@ class ChannelError(Exception):
         provider_code: str | None = None,
         http_status: int | None = None,
     ) -> None:
-        self.detail = _text(detail) or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.detail = _text(detail) or _sentence(type(self))
         self.provider_code = _text(provider_code)
         self.http_status = http_status if type(http_status) is int else None
         super().__init__(self.detail)
