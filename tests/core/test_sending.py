@@ -211,6 +211,19 @@ async def test_a_limited_recipient_holds_up_nobody_else(world: World) -> None:
     assert (await world.message(limited.message.id)).status == "QUEUED"
 
 
+class HalfMade(RateLimited):
+    """Forgets its base."""
+
+    def __init__(self) -> None:
+        self.said = "wait"
+
+
+class Unwritable(Permanent):
+    """Has a code that no database takes."""
+
+    code = "A\0B"
+
+
 async def hang(ctx: Context, message: OutboundMessage) -> SendResult:
     await asyncio.Event().wait()
     raise AssertionError
@@ -228,9 +241,13 @@ async def hang(ctx: Context, message: OutboundMessage) -> SendResult:
         (ChannelError("neither"), "OUTCOME_UNKNOWN"),
         (SystemExit(1), "OUTCOME_UNKNOWN"),
         (asyncio.CancelledError(), "OUTCOME_UNKNOWN"),
+        (GeneratorExit(), "OUTCOME_UNKNOWN"),
+        (HalfMade(), "OUTCOME_UNKNOWN"),
+        (Unwritable(), "OUTCOME_UNKNOWN"),
     ],
-    ids=["declared", "exception", "leaky", "dict", "none", "hang", "undecided", "exit", "cancel"],
-)
+    ids=["declared", "exception", "leaky", "dict", "none", "hang", "undecided", "exit", "cancel", "generator",
+         "half-made", "unwritable"],
+)  # fmt: skip
 async def test_an_unknown_outcome_is_never_sent_again(open_world: OpenWorld, outcome: object, code: str) -> None:
     channel = FakeChannel(info={"send_timeout": 0.1}).on("*", outcome)
     world = await open_world(channel)

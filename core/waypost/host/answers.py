@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, get_args
 
 from waypost.event_codec import LONGEST_ID
+from waypost.plugin.errors import ChannelError, RateLimited, Transient
 from waypost.plugin.events import ChannelEvent, DeliveryUpdate, Engagement
 from waypost.plugin.types import LookupResult, Quote, QuoteLine, ReceiptStatus, SendResult
 
@@ -53,6 +54,19 @@ def lookup_fault(result: LookupResult) -> str | None:
     if result.status not in ("accepted", *_RECEIPTS):
         return f"answered with a status that is neither accepted nor one of {', '.join(_RECEIPTS)}"
     return None
+
+
+def error_fault(error: ChannelError) -> str | None:
+    """What is wrong with a declared error, if anything: a plugin's own class may not call ours when made."""
+    facts: dict[str, Any] = {"detail": str, "provider_code": str | None, "http_status": int | None}
+    if isinstance(error, Transient):
+        facts["tries"] = int | None
+    if isinstance(error, RateLimited):
+        facts |= {"retry_after": int | float | None, "scope": str}
+    for name, kind in facts.items():
+        if not isinstance(getattr(error, name, facts), kind):
+            return f"raised a {type(error).__name__} without its {name}"
+    return None if _is_storable(error.code) else f"raised a {type(error).__name__} whose code cannot be stored"
 
 
 def event_fault(event: object) -> str | None:

@@ -33,6 +33,9 @@ async def _outcome(work: Awaitable[Any]) -> tuple[Any, BaseException | None]:
     """What a hook answers, or what it raises: as a task's exception, `SystemExit` would end the process."""
     try:
         return await work, None
+    except GeneratorExit:
+        # So ends who is thrown away, and then nobody reads this. Who raises it would end whoever asked, without a word.
+        return None, CanceledItselfError()
     except PASSING_ASYNC:
         raise
     except BaseException as error:  # noqa: BLE001 - raised again by who asked

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 
 import pluggy
 
-from waypost.host.answers import event_fault, lookup_fault, quote_fault, result_fault
+from waypost.host.answers import error_fault, event_fault, lookup_fault, quote_fault, result_fault
 from waypost.host.deadlines import PASSING, PASSING_ASYNC, CanceledItselfError, Deadlines, OverdueError
 from waypost.log import described, logger
 from waypost.plugin.errors import ChannelError, InvalidRecipient, NotSent, OutcomeUnknown, Permanent
@@ -149,7 +149,9 @@ class ChannelPlugin:
         try:
             call = SendCall(plugin=self.id, ctx=ctx, message=message)
             result = await self._deadlines.bounded("send", self._chain(call), self.info.send_timeout)
-        except (NotSent, OutcomeUnknown):
+        except (NotSent, OutcomeUnknown) as error:
+            if (fault := error_fault(error)) is not None:
+                raise self._failed(fault, error) from error
             raise
         except OverdueError as error:
             raise OutcomeUnknown(f"The provider did not answer within {self.info.send_timeout:g} s.") from error
@@ -227,7 +229,9 @@ class ChannelPlugin:
     def _pure(self, hook: str, expected: type[T], declared: type[ChannelError] | tuple[()], /, **arguments: Any) -> T:
         try:
             answer = self._call[hook](**arguments)
-        except declared:
+        except declared as error:
+            if (fault := error_fault(error)) is not None:
+                raise PluginFaultError(self.id, hook, fault) from error
             raise
         except PASSING:
             raise
@@ -240,7 +244,9 @@ class ChannelPlugin:
     async def _io(self, hook: str, expected: Any, **arguments: Any) -> object:
         try:
             answer = await self._deadlines.bounded(hook, self._call[hook](**arguments), HOOK_DEADLINE)
-        except ChannelError:
+        except ChannelError as error:
+            if (fault := error_fault(error)) is not None:
+                raise PluginFaultError(self.id, hook, fault) from error
             raise
         except OverdueError as error:
             raise PluginFaultError(self.id, hook, f"took longer than {HOOK_DEADLINE:g} s") from error

@@ -154,7 +154,7 @@ def not_begun(attempt: Attempt, now: int) -> Report:
 
 
 def not_repeated(step: Step, now: int) -> Report:
-    """It was to be tried again under the provider's eyes, which are closed by now: the earlier attempt is waited for."""
+    """It was to be tried again while the provider remembers, and waited too long: the earlier attempt is waited for."""
     return Report(
         evidence(step, "not_sent", now, code="NOT_REPEATED"), Retry(due_at=now, choice=step.choice, tries=step.tries)
     )
