@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from fake_channel import FakeChannel
 from waypost.admission.candidate import Admitted
 from waypost.clock import HOUR
-from waypost.plugin import AccountBlocked, AccountHealth, Context, Permanent, SendResult, Transient, hookimpl
+from waypost.plugin import (
+    AccountBlocked,
+    AccountHealth,
+    Context,
+    Permanent,
+    SendResult,
+    Transient,
+    hookimpl,
+)
 from waypost.refusals import ChannelConfigNotFound
 from waypost.store import audit, gateways
 from world import OpenWorld, Partner, World
@@ -27,6 +36,38 @@ async def refused(world: World, partner: Partner, to: str) -> Admitted:
     await world.state(admitted, "queued")
     await world.node.outbox.resolve_all()
     return admitted
+
+
+class SlowToCheck(FakeChannel):
+    """A provider whose answer about an account can be waited for."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.asked, self.answer = asyncio.Event(), asyncio.Event()
+
+    @hookimpl
+    async def check_account(self, ctx: Context) -> AccountHealth:
+        self.checks += 1
+        self.asked.set()
+        await self.answer.wait()
+        return AccountHealth(state="blocked")
+
+
+async def test_of_many_refusals_at_once_one_has_the_account_checked(open_world: OpenWorld) -> None:
+    channel = SlowToCheck(hooks=frozenset({"check_account"}))
+    channel.on("*", AccountBlocked("401"))
+    world = await open_world(channel)
+    partner = await world.partner()
+    refusals = [await world.accept(partner, f"+49170000000{n}") for n in range(5)]
+    await world.start()
+    for admitted in refusals:
+        await world.state(admitted, "queued")
+    await channel.called(5)
+    await channel.asked.wait()
+    assert channel.checks == 1
+    channel.answer.set()
+    await world.node.outbox.resolve_all()
+    assert await gateway_status(world, partner) == "paused"
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,8 @@ class Health:
         self._directory = directory
         self._changed = changed
         self._refusals: dict[str, deque[str]] = {}
+        #: The gateways whose accounts are being checked: of many refusals at once, one has that asked.
+        self._checking: set[str] = set()
 
     def accepted(self, gateway_id: str) -> None:
         """A provider accepted something: earlier refusals no longer count."""
@@ -50,6 +52,15 @@ class Health:
         """A provider refused an account; find out whether the account really is blocked, and pause it if so."""
         refusals = self._refusals.setdefault(gateway.id, deque(maxlen=REFUSALS))
         refusals.append(app_id)
+        if gateway.id in self._checking:
+            return
+        self._checking.add(gateway.id)
+        try:
+            await self._find_out(gateway, refusals, error)
+        finally:
+            self._checking.discard(gateway.id)
+
+    async def _find_out(self, gateway: Gateway, refusals: deque[str], error: AccountBlocked) -> None:
         reason = await self._why_blocked(gateway, refusals, error)
         if reason is None:
             return
