@@ -13,6 +13,7 @@ from waypost.plugin import (
     AccountBlocked,
     AccountHealth,
     Context,
+    OutboundMessage,
     Permanent,
     SendResult,
     Transient,
@@ -68,6 +69,35 @@ async def test_of_many_refusals_at_once_one_has_the_account_checked(open_world: 
     channel.answer.set()
     await world.node.outbox.resolve_all()
     assert await gateway_status(world, partner) == "paused"
+
+
+async def test_what_an_operator_has_just_mended_is_checked_as_it_is_now(open_world: OpenWorld) -> None:
+    """The provider refuses the old credentials of a send that was under way; the gateway has new ones."""
+    mended = asyncio.Event()
+
+    async def refuse(ctx: Context, message: OutboundMessage) -> SendResult:
+        await mended.wait()
+        raise AccountBlocked("401")
+
+    class Checked(FakeChannel):
+        @hookimpl
+        async def check_account(self, ctx: Context) -> AccountHealth:
+            self.checks += 1
+            is_mended = (ctx.account.account, ctx.client) == ("new", "client-2")  # type: ignore[attr-defined]
+            return AccountHealth(state="ok" if is_mended else "blocked")
+
+    channel = Checked(hooks=frozenset({"check_account", "open_account"})).on("*", refuse)
+    world = await open_world(channel)
+    partner = await world.partner()
+    await world.start()
+    admitted = await world.accept(partner)
+    await channel.called(1)
+    await world.decide(lambda conn: gateways.save(conn, replace(partner.gateway, settings='{"account": "new"}')))
+    mended.set()
+    await world.state(admitted, "queued")
+    await world.node.outbox.resolve_all()
+    assert channel.checks == 1
+    assert await gateway_status(world, partner) == "active"
 
 
 @pytest.mark.parametrize(

@@ -85,8 +85,11 @@ class Health:
             enough = len(refusals) == REFUSALS and len(set(refusals)) >= APPS
             return f"The provider refused the account {REFUSALS} times in a row." if enough else None
         try:
+            # As it is now: what was refused may be what an operator has just replaced.
+            gateway = self._directory().gateways.get(gateway.id, gateway)
             app = self._directory().provider_apps.get(gateway.provider_app_id or "")
             opened = self._accounts.account(gateway, app)
+            await self._accounts.ready(opened)
             health = await plugin.check_account(self._accounts.context(opened))
         except AccountBlocked as confirmed:
             return confirmed.detail
