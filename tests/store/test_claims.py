@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Connection
 from waypost.store import gateways, steps
-from waypost.store.bulk import insert_many
+from waypost.store.bulk import insert_many, write_together
 from waypost.store.database import Database, open_database
 from waypost.store.gateways import Gateway
 from waypost.store.steps import Step
@@ -51,6 +51,16 @@ async def test_no_step_is_claimed_by_two(database: Database) -> None:
     owners = await asyncio.gather(*(empty_the_queue(database, f"node_{number}") for number in range(6)))
     claimed = [step for found in owners for step, _ in found]
     assert len(claimed) == len(set(claimed)) == STEPS
+
+
+async def test_a_claim_that_is_overtaken_does_not_have_its_attempts_number_given_out_again(database: Database) -> None:
+    """Whoever has a message's lock saves what it read before: what was told of that attempt is not the next's."""
+    await add(database, queued(1))
+    before = await database.read(lambda conn: steps.of_messages(conn, ["msg_app_a_00001"]))
+    (claimed,) = await claim(database, "node_1")
+    await database.write(lambda conn: write_together(conn, [], [steps.saving(before[claimed.message_id])]))
+    (again,) = await claim(database, "node_2")
+    assert (claimed.attempt, again.attempt) == (1, 2)
 
 
 @pytest.mark.postgres

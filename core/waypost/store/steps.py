@@ -113,8 +113,9 @@ class Step:
 
 
 _COLUMNS = tuple(Step.__dataclass_fields__)
+#: Not `attempt`: only a claim counts on, which asks for no lock; a number that was given out is never given out again.
 _CHANGING = (
-    "state", "status", "gateway_id", "choice", "attempt", "tries", "claims", "lookups", "owner", "due_at", "wake_at",
+    "state", "status", "gateway_id", "choice", "tries", "claims", "lookups", "owner", "due_at", "wake_at",
     "window_until", "captured", "settled_at",
 )  # fmt: skip
 _changed_row = attrgetter(*_CHANGING)
