@@ -159,6 +159,27 @@ async def test_an_unknown_outcome_holds_the_fallback_back(
     assert (await world.balance(partner.org)).available == 1000
 
 
+@pytest.mark.parametrize(("on_unknown", "sends"), [("hold", 0), ("fallback", 1)])
+async def test_an_outcome_that_stays_unknown_holds_the_fallback_back_for_good(
+    world: World, chat: FakeChannel, sms: FakeChannel, on_unknown: str, sends: int
+) -> None:
+    """The receipt window is over long before the message's time is."""
+    gateway, other = await world.gateway(chat, receipt_window=HOUR), await world.gateway(sms)
+    await world.rate(gateway)
+    await world.rate(other)
+    partner = await world.partner(gateway, other, on_unknown=on_unknown)
+    chat.on("*", OutcomeUnknown())
+    await world.start()
+    admitted = await chat_then_sms(world, partner)
+    await world.state(admitted, "unknown")
+    world.clock.advance(HOUR)
+    await world.state(admitted, "ended")
+    message = await world.status(admitted, "SENT", "FAILED")
+    await world.rest()
+    assert len(sms.sent) == sends
+    assert (message.status, message.error_code) == (("SENT", None) if sends else ("FAILED", "OUTCOME_UNKNOWN"))
+
+
 async def test_an_app_may_ask_for_the_fallback_after_an_unknown_outcome(
     world: World, chat: FakeChannel, sms: FakeChannel
 ) -> None:

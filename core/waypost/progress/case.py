@@ -14,8 +14,9 @@ from waypost.store import steps
 from waypost.store.messages import Outcome
 from waypost.store.steps import Step
 
-#: Why a step was left out: an earlier one did it; its time was over before it was due; it was not known what had
-#: become of it, a later one was sent in its place, and only then was it found never to have been sent.
+#: Why a step was left out: an earlier one did it; its time was over before it was due, or nobody ever heard of the one
+#: that held it back; it was not known what had become of it, a later one was sent in its place, and only then was it
+#: found never to have been sent.
 NOT_NEEDED, TOO_LATE, SUPERSEDED = "NOT_NEEDED", "TOO_LATE", "SUPERSEDED"
 LEFT_OUT = frozenset({NOT_NEEDED, TOO_LATE, SUPERSEDED})
 

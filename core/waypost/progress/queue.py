@@ -129,7 +129,9 @@ def _waited_for(case: Case, step: Step) -> bool:
 def _fallback_due(case: Case, step: Step, before: Step, status: StepStatus, rules: Rules, now: int) -> Kind | None:
     """What to do with a waiting step: start it (`queued`), drop it (`canceled`), or nothing yet."""
     if status.status in NEGATIVE_ENDS:
-        abandoned = status.status == "CANCELED" or now >= step.deadline
+        # What nobody ever heard of holds the next one back to its end, unless its app wishes otherwise.
+        held_back = status.error_code == "OUTCOME_UNKNOWN" and rules.on_unknown(case.message.app_id) != "fallback"
+        abandoned = status.status == "CANCELED" or held_back or now >= step.deadline
         return "canceled" if abandoned else "queued"
     if reached(status.status, step.until):
         return "canceled"
