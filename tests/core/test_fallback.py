@@ -172,6 +172,7 @@ async def test_an_outcome_that_stays_unknown_holds_the_fallback_back_for_good(
     await world.start()
     admitted = await chat_then_sms(world, partner)
     await world.state(admitted, "unknown")
+    await world.state(admitted, "sent" if sends else "waiting", step_no=2)
     world.clock.advance(HOUR)
     await world.state(admitted, "ended")
     message = await world.status(admitted, "SENT", "FAILED")
@@ -250,6 +251,21 @@ async def test_a_fallback_whose_deadline_has_passed_is_not_begun(
     told = {(item.step_no, item.kind): item.code for item in await world.events(admitted.message.id)}
     assert (told[1, "expired"], told[2, "canceled"]) == ("EXPIRED", "TOO_LATE")
     assert (await world.balance(partner.org)).available == 1000
+
+
+async def test_a_timer_that_ends_after_the_deadline_begins_nothing(world: World, partner: Partner) -> None:
+    """The first step's receipts are waited for longer than the message may be sent: they say what became."""
+    await world.start()
+    admitted = await chat_then_sms(world, partner, after=2 * 86_400, until="delivered")
+    await world.status(admitted, "SENT")
+    world.clock.advance(49 * HOUR)
+    await world.state(admitted, "ended", step_no=2)
+    await world.tell(
+        partner, DeliveryUpdate(event_id="e", status="undelivered", provider_id="p-1"), gateway=partner.gateway
+    )
+    assert (await world.message(admitted.message.id)).status == "UNDELIVERED"
+    told = {(item.step_no, item.kind): item.code for item in await world.events(admitted.message.id)}
+    assert told[2, "canceled"] == "TOO_LATE"
 
 
 async def test_a_fallback_that_was_not_sent_does_not_hide_that_nobody_knows(

@@ -24,7 +24,7 @@ def advance(case: Case, rules: Rules, now: int) -> list[Evidence]:
                 continue
             decision = _fallback_due(case, step, *earlier, rules, now)
             if decision is not None:
-                code = _why_canceled(earlier[1]) if decision == "canceled" else None
+                code = _why_canceled(step, earlier[1]) if decision == "canceled" else None
                 follow.append(_own(step, decision, now, code=code))
                 _start(case, step, decision)
             break
@@ -143,7 +143,7 @@ def _fallback_due(case: Case, step: Step, before: Step, status: StepStatus, rule
         proof = ("sent", "delivered")
         sent_at = min(item.at for item in case.evidence if item.step_no == before.step_no and item.kind in proof)
         if now >= sent_at + step.after:
-            return "queued"
+            return "canceled" if now >= step.deadline else "queued"
         before.wake_at = min(before.wake_at or step.deadline, sent_at + step.after)
     return None
 
@@ -163,10 +163,11 @@ def _is_superseded(case: Case, step: Step) -> bool:
     )
 
 
-def _why_canceled(status: StepStatus) -> str | None:
-    if status.status == "CANCELED":
-        return status.error_code
-    return TOO_LATE if status.status in NEGATIVE_ENDS or status.status == "UNKNOWN" else NOT_NEEDED
+def _why_canceled(step: Step, before: StepStatus) -> str | None:
+    if before.status == "CANCELED":
+        return before.error_code
+    is_done = reached(before.status, step.until) or (before.window_closed and before.status not in NEGATIVE_ENDS)
+    return NOT_NEEDED if is_done else TOO_LATE
 
 
 def _start(case: Case, step: Step, decision: Kind) -> None:
