@@ -8,6 +8,7 @@ from waypost.admission.candidate import Admitted
 from waypost.admission.request import FallbackRequest
 from waypost.clock import HOUR, SECOND
 from waypost.plugin import DeliveryUpdate, LookupResult, OutcomeUnknown, Permanent, RateLimited, SendResult, Transient
+from waypost.store import gateways
 from world import TO, OpenWorld, Partner, World
 
 
@@ -114,6 +115,26 @@ async def test_a_step_too_slow_is_followed_after_its_time(world: World, partner:
     await delivered(world, partner, 1, "e2")
     message = await world.message(admitted.message.id)
     assert (message.status, message.captured) == ("DELIVERED", 1000)
+    assert await world.books_balance()
+
+
+async def test_a_fallback_that_still_waits_is_left_out_once_the_first_step_arrives(
+    world: World, partner: Partner, sms: FakeChannel
+) -> None:
+    await world.start()
+    admitted = await chat_then_sms(world, partner, after=30, until="delivered")
+    await world.status(admitted, "SENT")
+    await world.decide(lambda conn: gateways.set_status(conn, partner.gateways[1].id, "paused", ""))
+    world.clock.advance(31 * SECOND)
+    await world.state(admitted, "queued", step_no=2)
+    await delivered(world, partner, 0)
+    await world.decide(lambda conn: gateways.set_status(conn, partner.gateways[1].id, "active", ""))
+    await world.rest()
+    assert sms.sent == []
+    message = await world.message(admitted.message.id)
+    assert (message.status, message.captured) == ("DELIVERED", 100)
+    assert message.settled_at is not None
+    assert (await world.balance(partner.org)).available == 900
     assert await world.books_balance()
 
 

@@ -29,6 +29,10 @@ def advance(case: Case, rules: Rules, now: int) -> list[Evidence]:
                 _start(case, step, decision)
             break
         status = case.status_of(step)
+        if step.state == "queued" and status.status == "QUEUED" and _is_needless(case, step):
+            follow.append(_own(step, "canceled", now, code=NOT_NEEDED))
+            _start(case, step, "canceled")
+            break
         _follow_status(case, step, status, rules, now)
         if status.status == "QUEUED" and step.state == "ended":
             if _is_superseded(case, step):
@@ -153,6 +157,13 @@ def _instead_of_unknown(step: Step, before: Step, now: int) -> Kind | None:
     if before.state != "unknown":
         return None
     return "canceled" if now >= step.deadline else "queued"
+
+
+def _is_needless(case: Case, step: Step) -> bool:
+    """Whether an earlier step came as far as was wished while this one, begun in its place, had not been sent yet."""
+    return any(
+        other.step_no < step.step_no and reached(case.status_of(other).status, step.until) for other in case.steps
+    )
 
 
 def _is_superseded(case: Case, step: Step) -> bool:
