@@ -47,6 +47,11 @@ class Directory:
         found = (self.gateways.get(gateway_id) for gateway_id in route.gateway_ids)
         return [gateway for gateway in found if gateway and gateway.mode == mode and gateway.status != "disabled"]
 
+    def disabled(self, gateway_ids: Iterable[str]) -> frozenset[int]:
+        """The places of those gateways that are disabled, or not there."""
+        found = enumerate(map(self.gateways.get, gateway_ids))
+        return frozenset(place for place, gateway in found if gateway is None or gateway.status == "disabled")
+
     def by_account_ref(self, plugin: str, account_ref: str) -> tuple[Gateway, ...]:
         """The gateways of a plugin that an account reference may mean."""
         return self.by_account.get((plugin, account_ref), ())

@@ -8,6 +8,7 @@ import pytest
 from fake_channel import FakeChannel
 from sqlalchemy import text
 from waypost.clock import HOUR, MINUTE, SECOND
+from waypost.outbox.retry import TRIES
 from waypost.outbox.sweeper import POISONED_FOR
 from waypost.plugin import (
     ChannelError,
@@ -179,6 +180,23 @@ async def test_a_gateway_that_stays_busy_is_failed_over(open_world: OpenWorld) -
     message = await world.message(admitted.message.id)
     assert (message.status, message.captured) == ("DELIVERED", 500)  # what the way it took costs
     assert await world.books_balance()
+
+
+@pytest.mark.parametrize("third", [False, True])
+async def test_a_gateway_disabled_meanwhile_is_not_failed_over_to(open_world: OpenWorld, *, third: bool) -> None:
+    """Nothing leaves a disabled gateway's queue: the first is tried on, or the one after has its turn."""
+    channel = FakeChannel().on(TO, *[Transient()] * TRIES, SendResult(provider_ids=("p",)))
+    world = await open_world(channel)
+    through = [await world.gateway() for _ in range(3 if third else 2)]
+    for gateway in through:
+        await world.rate(gateway)
+    partner = await world.partner(*through)
+    await world.start()
+    admitted = await world.accept(partner)
+    await channel.called(1)
+    await world.decide(lambda conn: gateways.set_status(conn, through[1].id, "disabled", ""))
+    await world.state_in_time(admitted, "sent")
+    assert [call.ctx.gateway_id for call in channel.sent] == [through[0].id] * TRIES + [through[2 if third else 0].id]
 
 
 async def test_rate_limits_hold_the_lane_as_long_as_asked(world: World) -> None:

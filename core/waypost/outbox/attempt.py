@@ -17,6 +17,7 @@ from waypost.plugin.content import STANDARD_CONTENT, Content, Unknown
 from waypost.plugin.errors import ChannelError, NotSent, OutcomeUnknown, Permanent
 from waypost.plugin.types import Address, OutboundMessage, SendResult
 from waypost.progress.case import Report, Retry
+from waypost.routing import Directory
 from waypost.store.events import AttemptRef
 from waypost.store.messages import Message
 from waypost.store.steps import Step, load_choices
@@ -31,6 +32,8 @@ class Attempt:
     opened: OpenAccount
     outbound: OutboundMessage
     choices: int
+    #: Choices whose gateways were disabled meanwhile.
+    left_out: frozenset[int]
 
     @property
     def ref(self) -> AttemptRef:
@@ -60,6 +63,12 @@ def may_not_be_repeated(step: Step, message: Message, plugin: ChannelPlugin | No
     `on_unknown` is what its app wishes; while the receipt window is open, nobody knows of all attempts what became.
     """
     return step.window_until is not None and on_unknown != "resend" and now >= deduped_until(message, plugin)
+
+
+def choices_of(step: Step, directory: Directory) -> tuple[int, frozenset[int]]:
+    """How many choices a step has, and those among them by which it cannot go on: their gateways are disabled."""
+    gateway_ids = [choice.gateway_id for choice in load_choices(step.choices)]
+    return len(gateway_ids), directory.disabled(gateway_ids)
 
 
 def outbound(step: Step, message: Message, opened: OpenAccount) -> OutboundMessage:
@@ -135,11 +144,13 @@ def not_accepted(attempt: Attempt, error: ChannelError, now: int) -> Report:
                "http_status": error.http_status}  # fmt: skip
     step = attempt.step
     # Where an earlier attempt may be out (its receipt window is open) it is no end: that one is waited for.
-    is_last = step.window_until is None and isinstance(error, NotSent) and is_given_up(step, attempt.choices, error)
+    given_up = isinstance(error, NotSent) and is_given_up(step, attempt.choices, error, attempt.left_out)
+    is_last = step.window_until is None and given_up
     if isinstance(error, Permanent) or is_last:
         return Report(evidence(step, "failed", now, **details))
     if isinstance(error, NotSent):
-        retry = replace(decide(step, attempt.choices, error, now), deduped_until=attempt.deduped_until)
+        retry = decide(step, attempt.choices, error, now, attempt.left_out)
+        retry = replace(retry, deduped_until=attempt.deduped_until)
         moved = retry.choice != step.choice
         return Report(evidence(step, "not_sent", now, **details, failover=moved or None, retry_at=retry.due_at), retry)
     assert isinstance(error, OutcomeUnknown), f"{type(error).__name__} is neither sent, not sent nor unknown"

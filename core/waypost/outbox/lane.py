@@ -237,7 +237,8 @@ class Lane:
                 problem = error if isinstance(error, Transient) else Transient(f"Not ready ({type(error).__name__}).")
                 told = error if isinstance(error, CredentialsUnusableError | PluginFaultError) else problem
                 _LOG.error("lane.not_ready", gateway=self.gateway_id, message=step.message_id, problem=str(told))
-                retry = decide(step, len(steps.load_choices(step.choices)), problem, now)
+                choices, left_out = attempts.choices_of(step, self._tools.directory())
+                retry = decide(step, choices, problem, now, left_out)
                 retry = replace(retry, deduped_until=attempts.deduped_until(message, self._plugin_of(step)))
                 details = {"code": "NOT_READY", "detail": problem.detail}
                 self._report(Report(attempts.evidence(step, "not_sent", now, **details), retry))
@@ -253,7 +254,7 @@ class Lane:
         opened = self._tools.accounts.account(gateway, directory.provider_apps.get(gateway.provider_app_id or ""))
         await self._tools.accounts.ready(opened)
         outbound = attempts.outbound(step, message, opened)
-        return Attempt(step, message, opened, outbound, len(steps.load_choices(step.choices)))
+        return Attempt(step, message, opened, outbound, *attempts.choices_of(step, directory))
 
     async def _begin(self, prepared: Sequence[Attempt]) -> bool:
         """Pass the fence and begin to send; say whether anything is being sent."""

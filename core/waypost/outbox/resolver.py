@@ -21,7 +21,7 @@ from waypost.store import events, steps
 from waypost.store.database import Database
 from waypost.store.group_commit import GroupCommit
 from waypost.store.messages import Message
-from waypost.store.steps import Step, load_choices
+from waypost.store.steps import Step
 
 #: The pauses after each lookup; the last one repeats until the receipt window closes.
 SCHEDULE = (5 * SECOND, 30 * SECOND, 90 * SECOND, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 6 * HOUR)
@@ -125,7 +125,8 @@ class Resolver:
         now = self._database.clock.now()
         if not answer.found:
             # Not at once, and not for ever the same way: to that provider it is one more failure.
-            retry = decide(step, len(load_choices(step.choices)), Transient(), now)
+            choices, left_out = attempts.choices_of(step, self._directory())
+            retry = decide(step, choices, Transient(), now, left_out)
             return [Report(_looked_up(began, "not_sent", now, None), retry)]
         found = [Report(_looked_up(began, "sent", now, None), provider_ids=answer.provider_ids)]
         if answer.status != "accepted" and answer.status != "sent":

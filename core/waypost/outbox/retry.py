@@ -1,12 +1,13 @@
 """When a message that was not sent is tried again, and through which gateway.
 
-Each choice of the route gets `TRIES` tries with exponential backoff and jitter, then the next choice has its turn; the
-last one keeps trying until the deadline, when the sweeper lets the step expire.
+Each choice of the route gets `TRIES` tries with exponential backoff and jitter, then the next choice has its turn whose
+gateway is not disabled; the last one keeps trying until the deadline, when the sweeper lets the step expire.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import tenacity
 
@@ -32,17 +33,21 @@ def backoff(tries: int) -> float:
     return _BACKOFF(state)
 
 
-def is_given_up(step: Step, choices: int, error: NotSent) -> bool:
+def is_given_up(step: Step, choices: int, error: NotSent, left_out: Collection[int] = ()) -> bool:
     """Whether an error that is worth only so many tries ends a step: they are used up, and no other gateway is left."""
-    return step.tries + 1 >= _most_tries(error) and step.choice + 1 >= choices
+    return step.tries + 1 >= _most_tries(error) and _next_choice(step, choices, left_out) is None
+
+
+def _next_choice(step: Step, choices: int, left_out: Collection[int]) -> int | None:
+    return next((choice for choice in range(step.choice + 1, choices) if choice not in left_out), None)
 
 
 def _most_tries(error: NotSent) -> float:
     return error.tries if isinstance(error, Transient) and error.tries is not None else math.inf
 
 
-def decide(step: Step, choices: int, error: NotSent, now: int) -> Retry:
-    """How a step goes on after an error that left it unsent."""
+def decide(step: Step, choices: int, error: NotSent, now: int, left_out: Collection[int] = ()) -> Retry:
+    """How a step goes on after an error that left it unsent; `left_out` are choices that it must not go on by."""
     tries = step.tries + 1
     delay = backoff(tries)
     if isinstance(error, RateLimited) and error.retry_after is not None:
@@ -51,6 +56,7 @@ def decide(step: Step, choices: int, error: NotSent, now: int) -> Retry:
     due_at = now + round(delay * SECOND)
     most = _most_tries(error)
     exhausted = tries >= min(TRIES, most) or isinstance(error, AccountBlocked) or due_at >= step.deadline
-    if exhausted and step.choice + 1 < choices:
-        return Retry(due_at=now, choice=step.choice + 1, tries=0)
+    other = _next_choice(step, choices, left_out)
+    if exhausted and other is not None:
+        return Retry(due_at=now, choice=other, tries=0)
     return Retry(due_at=due_at, choice=step.choice, tries=tries)
