@@ -186,6 +186,24 @@ async def test_lookups_become_rarer_and_end_with_the_window(world: World, channe
     assert len(channel.sent) == 1
 
 
+async def test_another_attempt_is_looked_up_as_soon_as_the_first_was(open_world: OpenWorld) -> None:
+    channel = FakeChannel(hooks=frozenset({"lookup"})).on(TO, OutcomeUnknown())
+    channel.lookup_answers.extend([None, None, None, LookupResult(found=False)])
+    world = await open_world(channel)
+    partner = await world.partner()
+    await world.start()
+    admitted = await world.accept(partner)
+    for times in range(1, 6):
+        await world.state(admitted, "unknown")
+        world.clock.move_to((await world.step(admitted.message.id)).wake_at or 0)
+        await asked(world, times)
+        if times == 4:
+            world.clock.move_to((await world.state(admitted, "queued")).due_at)
+            await channel.called(2)
+    step = await world.state(admitted, "unknown")
+    assert step.wake_at == world.clock.now() + 5 * SECOND
+
+
 async def test_no_more_are_looked_up_at_once_than_may_be_sent(open_world: OpenWorld) -> None:
     channel = FakeChannel(hooks=frozenset({"lookup"})).on("*", *[OutcomeUnknown()] * 8)
     world = await open_world(channel)

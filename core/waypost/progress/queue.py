@@ -83,7 +83,7 @@ def _unknown(case: Case, step: Step, rules: Rules, now: int) -> None:
             return
     if step.state != "unknown":
         step.state, step.owner = "unknown", None
-        step.due_at = now + FIRST_LOOKUP
+        step.due_at, step.lookups = now + FIRST_LOOKUP, 0
     elif any(item.kind == "not_sent" and item.step_no == step.step_no for item in case.news.values()):
         step.due_at, step.lookups = now + FIRST_LOOKUP, 0  # the turn of an earlier attempt to be looked up
     step.wake_at = min(step.window_until, step.due_at)
