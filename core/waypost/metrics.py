@@ -36,6 +36,9 @@ class Metrics:
         self.statuses = Counter(
             "waypost_status_changes_total", "Messages that came to a status.", ["status"], registry=self.registry
         )
+        self.uncollected = Counter(
+            "waypost_charges_uncollected_total", "Late charges for which no credit was left.", registry=self.registry
+        )
         self.webhooks = Counter(
             "waypost_webhooks_total", "Provider webhooks, by verdict.", ["plugin", "verdict"], registry=self.registry
         )

@@ -352,6 +352,7 @@ class Node:
         self._queued({gateway_id for change in changes for gateway_id in change.queued_on})
         for change in changes:
             if change.uncollected:
+                self.metrics.uncollected.inc()
                 _LOG.error("ledger.uncollected", message=change.message_id, micros=change.uncollected)
         if moved:
             _LOG.info("messages.changed", messages=[[change.message_id, change.after] for change in moved])

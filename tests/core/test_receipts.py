@@ -180,6 +180,7 @@ async def test_a_late_charge_never_goes_below_the_credit_limit(world: World) -> 
             DeliveryUpdate(event_id="e4", status="delivered", provider_id="p-2"),
         )
     assert [line["micros"] for line in lines if line["event"] == "ledger.uncollected"] == [PRICE]
+    assert b"waypost_charges_uncollected_total 1.0" in world.node.metrics.exposition()
     statuses = {(await world.message(item.message.id)).status for item in (first, second)}
     assert statuses == {"DELIVERED"}
     balance = await world.balance(partner.org)
