@@ -119,6 +119,8 @@ async def test_pages_and_filters(gateway: Deployment, partner: Partner) -> None:
     assert await _ids(gateway, partner, f"?until={middle}") == ids[3:]
     assert await _ids(gateway, partner, f"?since={middle}") == ids[:3]
     assert await _ids(gateway, partner, "?since=2020-01-01&until=2020-01-02T00:00:00%2B08:00") == []
+    assert await _ids(gateway, partner, "?since=2020-01-01 00:00&until=2020-01-02T00:00:00+08:00") == []
+    assert await _ids(gateway, partner, "?to=") == []
     empty = (await gateway.get("/partner/messages?status=EXPIRED", partner.secret)).json["data"]
     assert empty == {"messages": [], "pagination": {"page": 1, "limit": 20, "total": 0, "totalPages": 0}}
 
@@ -142,6 +144,7 @@ async def test_filters_that_are_wrong(gateway: Deployment, partner: Partner) -> 
         "status=SENT&status=READ",
         "colour=red",
         "Status=SENT",
+        "to=a&recipient=b",
         "since=yesterday",
         "since=",
         "until=2026-13-01",

@@ -201,7 +201,9 @@ def _filter(request: web.Request, caller: Principal) -> Filter:
     if status is not None and status.upper() not in STATUSES:
         raise ValidationFailed(f"status: must be one of {', '.join(sorted(STATUSES))}")
     channel = request.query.get("channel")
-    recipient = request.query.get("to") or request.query.get("recipient")
+    if {"to", "recipient"} <= set(request.query):
+        raise ValidationFailed("query: to and recipient are one filter; write one of them")
+    recipient = request.query.get("to", request.query.get("recipient"))
     if "\x00" in f"{channel}{recipient}":
         raise ValidationFailed("query: filters must not hold the NUL character")
     if recipient is not None and recipient.startswith(" "):
@@ -220,6 +222,9 @@ def _moment(request: web.Request, name: str) -> int | None:
     value = request.query.get(name)
     if value is None:
         return None
+    date, _, time = value.partition("T")
+    if time:
+        value = f"{date}T{time.replace(' ', '+')}"  # a plus sign that was not percent-encoded
     try:
         moment = datetime.fromisoformat(value)
         return from_datetime(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
