@@ -74,6 +74,14 @@ async def test_a_senders_other_gateway_is_its_apps_too(world: World) -> None:
     await world.accept(ours, sender=THEIRS)
 
 
+async def test_what_the_operator_chose_may_be_named(world: World) -> None:
+    ours = await neighbour(world, OURS)
+    await neighbour(world, THEIRS)
+    await world.route(ours.app, ours.gateway, sender=THEIRS)
+    await world.accept(ours)
+    await world.accept(ours, sender=THEIRS)
+
+
 async def test_a_number_that_has_gone_to_another_app_is_theirs(world: World) -> None:
     """What was found out is forgotten with the directory that it was found out from."""
     theirs, ours = await neighbour(world, THEIRS), await neighbour(world, OURS)

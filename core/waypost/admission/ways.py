@@ -88,8 +88,11 @@ class Ways:
         self._senders = Senders(Directory(), accounts.plugin)
 
     def is_anothers(self, way: Way, app_id: str, sender: str) -> bool:
-        """Whether a sender that an app names belongs to other apps, with whom it shares this way's account."""
-        return self._senders.is_anothers(way.opened.gateway, app_id, sender)
+        """Whether a sender that an app names belongs to other apps, with whom it shares this way's account.
+
+        What the operator's route says is the app's too.
+        """
+        return sender != way.sender and self._senders.is_anothers(way.opened.gateway, app_id, sender)
 
     def of(self, app_id: str, channel: str, mode: str, directory: Directory) -> ChannelWays:
         """The app's ways on a channel. Raises the `Refusal` that says why there are none."""
