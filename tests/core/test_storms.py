@@ -1,0 +1,179 @@
+"""Storms: sends, fallbacks, unknown outcomes, look-ups, contradictory receipts, pauses and time, all at random.
+
+Whatever came to pass, afterwards every message has its end, no credit is held, the books balance, and nobody got a
+message twice but for an app that wishes to resend. `WAYPOST_STORMS=100` weathers more of them by hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections import Counter, deque
+from typing import Any, Literal, cast
+
+import pytest
+from fake_channel import FakeChannel
+from waypost.admission.candidate import Admitted
+from waypost.admission.request import FallbackRequest
+from waypost.clock import HOUR, MINUTE, SECOND
+from waypost.plugin import (
+    Context,
+    DeliveryUpdate,
+    LookupResult,
+    OutboundMessage,
+    OutcomeUnknown,
+    Permanent,
+    RateLimited,
+    SendAttempt,
+    SendResult,
+    Transient,
+)
+from waypost.progress.queue import MOST_SENDS
+from waypost.refusals import InsufficientCredit
+from waypost.store import gateways
+from world import PRICE, OpenWorld, Partner, World
+
+STORMS = int(os.environ.get("WAYPOST_STORMS", "1"))
+MOMENTS = 80
+_RECEIPTS = ("sent", "delivered", "read", "failed", "undelivered")
+_Until = Literal["sent", "delivered", "read"]
+
+
+class Provider:
+    """One provider behind two gateways, which answers at random and knows what it has had; some know it by our key."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance = chance
+        self.remembers = chance.choice([0, 0, 120])
+        self.hooks = frozenset({"lookup"}) if chance.random() < 0.7 else frozenset[str]()
+        self.arrivals: Counter[str] = Counter()
+        #: Provider id → correlation, correlation → provider id, and our key → provider id and when it came.
+        self.ids: dict[str, str] = {}
+        self.records: dict[str, str] = {}
+        self.keys: dict[str, tuple[str, int]] = {}
+        self.world: World
+
+    def channel(self, name: str) -> FakeChannel:
+        """A plugin that leads to it."""
+        info: dict[str, Any] = {}
+        if self.remembers:
+            info = {"idempotent_for": self.remembers, "features": frozenset({"idempotent_send"})}
+        channel = FakeChannel(name, "SMS", hooks=self.hooks, info=info).on("*", self.send)
+        channel.lookup_answers = deque([self.look_up] * 10_000)
+        return channel
+
+    async def send(self, ctx: Context, message: OutboundMessage) -> SendResult:
+        await asyncio.sleep(0)
+        lot = self.chance.random()
+        if lot < 0.45:
+            return SendResult(provider_ids=(self._arrived(ctx),))
+        if lot < 0.6:
+            self._arrived(ctx)
+            raise OutcomeUnknown
+        if lot < 0.9:
+            raise self.chance.choice([OutcomeUnknown(), Transient(), RateLimited(retry_after=30, scope="recipient")])
+        raise Permanent
+
+    def _arrived(self, ctx: Context) -> str:
+        now, key = self.world.clock.now(), ctx.idempotency_key
+        known, since = self.keys.get(key, ("", 0))
+        if known and now < since + self.remembers * SECOND:
+            return known
+        self.arrivals[key] += 1
+        provider_id = f"p-{len(self.ids) + 1}"
+        self.ids[provider_id] = ctx.correlation
+        self.records[ctx.correlation] = provider_id
+        self.keys[key] = (provider_id, now)
+        return provider_id
+
+    async def look_up(self, ctx: Context, attempt: SendAttempt) -> LookupResult | None:
+        if self.chance.random() < 0.3:
+            return None
+        found = self.records.get(attempt.correlation)
+        if found is None and self.remembers:  # it took a later attempt for the first
+            found = self.keys.get(attempt.correlation.rpartition(".")[0], (None,))[0]
+        return LookupResult(found=found is not None, provider_ids=(found,) if found else ())
+
+
+async def something_happens(world: World, partner: Partner, provider: Provider, made: list[Admitted]) -> None:
+    """One moment of a storm."""
+    chance, lot = provider.chance, provider.chance.random()
+    gateway = chance.choice(partner.gateways)
+    if lot < 0.4:
+        further = [
+            FallbackRequest(
+                channel="SMS",
+                after=chance.choice([None, 5, 60, 600]),
+                until=cast("_Until", chance.choice(_RECEIPTS[:3])),
+            )
+            for _ in range(chance.choice([0, 0, 1, 2]))
+        ]
+        to, validity = f"+49{chance.randint(10**9, 10**10)}", chance.choice([None, 30, 300])
+        try:
+            made.append(await world.accept(partner, to, fallback=tuple(further), validity=validity))
+        except InsufficientCredit:
+            world.clock.advance(MINUTE)
+    elif lot < 0.6 and provider.ids:
+        provider_id, correlation = chance.choice(list(provider.ids.items()))
+        named = provider_id if chance.random() < 0.7 else None
+        status = chance.choice(_RECEIPTS)
+        event = f"e{chance.randint(0, 10**9)}"
+        update = DeliveryUpdate(event_id=event, status=status, provider_id=named, correlation=correlation)  # type: ignore[arg-type]
+        await world.tell(partner, update, gateway=gateway)
+    elif lot < 0.85:
+        world.clock.advance(chance.choice([SECOND, 5 * SECOND, 30 * SECOND, 2 * MINUTE, 10 * MINUTE]))
+    elif lot < 0.93:
+        status = chance.choice(["paused", "active", "active"])
+        await world.decide(lambda conn: gateways.set_status(conn, gateway.id, status, ""))
+    else:
+        await world.rest()
+
+
+async def all_is_over(world: World, partner: Partner) -> None:
+    """Let the gateways work and time pass, until every receipt window has closed."""
+    for gateway in partner.gateways:
+        await world.decide(lambda conn, gateway=gateway: gateways.set_status(conn, gateway.id, "active", ""))  # type: ignore[misc]
+    for pause in (*[2 * HOUR] * 60, *[12 * HOUR] * 20):
+        await world.node.outbox.sweep_once()
+        await asyncio.sleep(0.01)
+        world.clock.advance(pause)
+    await world.until(lambda: nothing_held(world, partner), "the end of all holds")
+
+
+async def nothing_held(world: World, partner: Partner) -> bool:
+    world.clock.advance(HOUR)
+    return (await world.balance(partner.org)).held == 0
+
+
+@pytest.mark.parametrize("seed", range(STORMS))
+@pytest.mark.parametrize("wish", ["hold", "resend", "fallback"])
+async def test_after_any_storm_all_is_settled_and_nobody_got_a_message_twice(
+    open_world: OpenWorld, wish: str, seed: int
+) -> None:
+    chance = random.Random(f"{wish} {seed}")
+    provider = Provider(chance)
+    channels = [provider.channel("one"), provider.channel("two")]
+    world = provider.world = await open_world(*channels)
+    through = [
+        await world.gateway(
+            channel,
+            receipt_window=chance.choice([5 * MINUTE, HOUR, 72 * HOUR]),
+            concurrency=chance.choice([1, 4, 32]),
+        )
+        for channel in channels
+    ]
+    for gateway in through:
+        await world.rate(gateway)
+    partner = await world.partner(*through, credit_micros=chance.choice([3, 50, 10**6]) * PRICE, on_unknown=wish)
+    await world.start()
+    made: list[Admitted] = []
+    for _ in range(MOMENTS):
+        await something_happens(world, partner, provider, made)
+    await all_is_over(world, partner)
+    for admitted in made:
+        message = await world.message(admitted.message.id)
+        assert message.settled_at is not None
+        assert message.status not in ("QUEUED", "SENDING", "UNKNOWN")
+    assert max(provider.arrivals.values(), default=0) <= (MOST_SENDS if wish == "resend" else 1)
+    assert await world.books_balance()
