@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import pytest
 from fake_channel import FakeChannel
@@ -242,6 +243,13 @@ class Unwritable(Permanent):
     code = "A\0B"
 
 
+def afterthought(error: ChannelError, **facts: object) -> ChannelError:
+    """An error whose facts were changed once it was made."""
+    for name, fact in facts.items():
+        setattr(error, name, fact)
+    return error
+
+
 async def hang(ctx: Context, message: OutboundMessage) -> SendResult:
     await asyncio.Event().wait()
     raise AssertionError
@@ -262,9 +270,13 @@ async def hang(ctx: Context, message: OutboundMessage) -> SendResult:
         (GeneratorExit(), "OUTCOME_UNKNOWN"),
         (HalfMade(), "OUTCOME_UNKNOWN"),
         (Unwritable(), "OUTCOME_UNKNOWN"),
+        (afterthought(Permanent(), detail="\ud800"), "OUTCOME_UNKNOWN"),
+        (afterthought(Permanent(), provider_code="\0"), "OUTCOME_UNKNOWN"),
+        (afterthought(RateLimited(), retry_after=math.nan), "OUTCOME_UNKNOWN"),
+        (afterthought(RateLimited(), retry_after=10**400), "OUTCOME_UNKNOWN"),
     ],
     ids=["declared", "exception", "leaky", "dict", "none", "hang", "undecided", "exit", "cancel", "generator",
-         "half-made", "unwritable"],
+         "half-made", "unwritable", "odd words", "odd code", "never", "later than ever"],
 )  # fmt: skip
 async def test_an_unknown_outcome_is_never_sent_again(open_world: OpenWorld, outcome: object, code: str) -> None:
     channel = FakeChannel(info={"send_timeout": 0.1}).on("*", outcome)

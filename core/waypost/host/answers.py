@@ -16,6 +16,8 @@ from waypost.plugin.types import LookupResult, Quote, QuoteLine, ReceiptStatus, 
 
 #: More units than any message has.
 MOST_UNITS = 1_000_000
+#: Longer than anybody waits, in seconds.
+FOR_EVER = 1e12
 _CHARGED_ON = frozenset({"sent", "delivered"})
 _RECEIPTS = get_args(ReceiptStatus)
 _SENT_AS = frozenset({"accepted", "sent"})
@@ -66,7 +68,11 @@ def error_fault(error: ChannelError) -> str | None:
     for name, kind in facts.items():
         if not isinstance(getattr(error, name, facts), kind):
             return f"raised a {type(error).__name__} without its {name}"
-    return None if _is_storable(error.code) else f"raised a {type(error).__name__} whose code cannot be stored"
+    if isinstance(error, RateLimited) and not abs(error.retry_after or 0) < FOR_EVER:  # NaN is not less either
+        return f"raised a {type(error).__name__} whose retry_after no clock could hold"
+    if not (_is_storable(error.code) and _is_writable(error.detail) and _is_writable(error.provider_code or "")):
+        return f"raised a {type(error).__name__} whose words cannot be stored"
+    return None
 
 
 def event_fault(event: object) -> str | None:
@@ -100,9 +106,9 @@ def _is_aware(moment: object) -> bool:
 
 
 def _is_storable(text: Any) -> bool:
-    if type(text) is not str or not text or "\0" in text:
-        return False
-    try:
-        return len(text.encode()) <= LONGEST_ID
-    except UnicodeEncodeError:
-        return False
+    return type(text) is str and bool(text) and _is_writable(text) and len(text.encode()) <= LONGEST_ID
+
+
+def _is_writable(text: str) -> bool:
+    """Whether both databases take it: no NUL, and nothing that is no character."""
+    return "\0" not in text and text == text.encode("utf-8", "ignore").decode()
