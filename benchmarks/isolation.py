@@ -23,21 +23,16 @@ from pathlib import Path
 import uvloop
 from aiohttp import web
 from sqlalchemy import Connection
-from waypost import access, credit, log, vault
+from waypost import log, vault
 from waypost.config import Config
-from waypost.ids import new_id
 from waypost.node import Node
-from waypost.store import apps, gateways, keys, ledger, migrate, organizations, rates
-from waypost.store.apps import App
+from waypost.store import migrate, rates
 from waypost.store.database import open_database
-from waypost.store.gateways import Gateway
-from waypost.store.keys import ApiKey
-from waypost.store.organizations import Organization
-from waypost.store.rates import Rate, Route
 from waypost_server import memory
 from waypost_server.app import build_server
 from waypost_server.interpreter import tune_interpreter
 
+from benchmarks.deployment import add_rate, open_gateway, sign_up
 from benchmarks.postgres import PostgresServer, get_server
 from benchmarks.processes import Server, free_port, load, server
 
@@ -173,38 +168,11 @@ async def _serve(arguments: argparse.Namespace) -> None:
 
 def _set_up(conn: Connection, node: Node) -> list[str]:
     """A partner for each plugin, with a gateway of its own; return their keys."""
-    now = node.clock.now()
     made = []
     for plugin in (CALM, OTHER):
-        gateway = Gateway(
-            id=new_id("gw"), name=plugin, plugin=plugin, channel="SMS", provider_app_id=None, app_id=None,
-            account_ref=None, settings="{}", secrets="", senders=("+15005550006",), mode="live", status="active",
-            status_reason="", rate_per_second=None, concurrency=32, receipt_window=259_200_000_000, created_at=now,
-        )  # fmt: skip
-        org = Organization(new_id("org"), plugin, "SGD", "active", now)
-        app = App(new_id("app"), org.id, "main", "active", "hold", now)
-        key = access.make_key("live")
-        gateways.add(conn, gateway)
-        rates.add_rate(
-            conn,
-            Rate(
-                id=new_id("rate"), gateway_id=gateway.id, currency="SGD", prefix="", sku="unit", price=50_000,
-                cost=None, cost_currency=None, valid_from=0, created_at=now,
-            ),
-        )  # fmt: skip
-        organizations.add(conn, org, 0)
-        apps.add(conn, app)
-        keys.add(conn, ApiKey(new_id("key"), app.id, key.digest, key.shown, "live", now, None, None))
-        rates.put_route(
-            conn,
-            Route(
-                id=new_id("rt"), app_id=app.id, channel="SMS", prefix="", gateway_ids=(gateway.id,), sender=None,
-                created_at=now,
-            ),
-        )  # fmt: skip
-        top_up = credit.move("top_up", org.id, 10**14, now)
-        ledger.post(conn, [top_up], ledger.lock_balances(conn, [org.id]))
-        made.append(key.secret)
+        gateway = open_gateway(conn, node, plugin, plugin, {}, "+15005550006", concurrency=32)
+        add_rate(conn, gateway, "unit")
+        made.append(sign_up(conn, plugin, gateway)[1])
     rates.raise_revision(conn)
     return made
 

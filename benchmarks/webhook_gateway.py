@@ -12,29 +12,28 @@ import uvloop
 from aiohttp import web
 from pydantic import SecretStr
 from sqlalchemy import Connection
-from waypost import access, credit, log, vault
+from waypost import credit, log, vault
 from waypost.config import Config
 from waypost.ids import new_id
 from waypost.lifecycle.evidence import Kind, core_key
 from waypost.lifecycle.settlement import PricedLine
 from waypost.node import Node
 from waypost.plugin.settings import split_secrets
-from waypost.store import apps, gateways, keys, ledger, migrate, organizations, rates
+from waypost.store import gateways, ledger, migrate, rates
 from waypost.store.apps import App
 from waypost.store.bulk import insert_many
 from waypost.store.database import open_database
-from waypost.store.gateways import Gateway, ProviderApp
-from waypost.store.keys import ApiKey
-from waypost.store.organizations import Organization
+from waypost.store.gateways import ProviderApp
 from waypost.store.steps import Choice, dump_choices
 from waypost.store.tables import event, message, provider_ref, step
+from waypost.vault import provider_app_place
 from waypost_server.app import build_server
 from waypost_server.interpreter import tune_interpreter
 
+from benchmarks.deployment import PRICE, open_gateway, sign_up
 from benchmarks.webhook_bodies import NUMBER, SECRET, provider_id
 
 PLUGIN = "whatsapp"
-PRICE = 50_000
 _DAY = 86_400_000_000
 _CHUNK = 2000
 _SENT: tuple[tuple[Kind, int, str], ...] = (("queued", 0, "core"), ("sending", 1, "core"), ("sent", 1, "core"))
@@ -67,10 +66,8 @@ async def serve(url: str, port: int, count: int) -> None:
 def _set_up(conn: Connection, node: Node) -> tuple[str, App]:
     now = node.clock.now()
     info = node.plugins[PLUGIN].info
-    public, secret = split_secrets(info.account_settings, {"phone_number_id": NUMBER, "access_token": "none"})
     shared, sealed = split_secrets(info.provider_app_settings, {"app_secrets": [SECRET], "verify_token": "none"})
-    app_id, gateway_id = new_id("pa"), new_id("gw")
-    sealed_app = node.vault.seal(orjson.dumps(sealed).decode(), f"provider_app/{app_id}")
+    app_id = new_id("pa")
     gateways.add_provider_app(
         conn,
         ProviderApp(
@@ -78,29 +75,17 @@ def _set_up(conn: Connection, node: Node) -> tuple[str, App]:
             name="bench",
             plugin=PLUGIN,
             settings=orjson.dumps(shared).decode(),
-            secrets=sealed_app,
+            secrets=node.vault.seal(orjson.dumps(sealed).decode(), provider_app_place(app_id)),
             created_at=now,
         ),
     )
-    gateways.add(
-        conn,
-        Gateway(
-            id=gateway_id, name="bench", plugin=PLUGIN, channel="WHATSAPP", provider_app_id=app_id, app_id=None,
-            account_ref=NUMBER, settings=orjson.dumps(public).decode(),
-            secrets=node.vault.seal(orjson.dumps(secret).decode(), f"gateway/{gateway_id}"), senders=("+15550199000",),
-            mode="live", status="active", status_reason="", rate_per_second=None, concurrency=64,
-            receipt_window=3 * _DAY, created_at=now,
-        ),
-    )  # fmt: skip
-    org = Organization(new_id("org"), "bench", "SGD", "active", now)
-    app = App(new_id("app"), org.id, "main", "active", "hold", now)
-    key = access.make_key("live")
-    organizations.add(conn, org, 0)
-    apps.add(conn, app)
-    keys.add(conn, ApiKey(new_id("key"), app.id, key.digest, key.shown, "live", now, None, None))
-    ledger.post(conn, [credit.move("top_up", org.id, 10**14, now)], ledger.lock_balances(conn, [org.id]))
+    account = {"phone_number_id": NUMBER, "access_token": "none"}
+    gateway = open_gateway(
+        conn, node, "bench", PLUGIN, account, "+15550199000", provider_app_id=app_id, account_ref=NUMBER
+    )
+    app, _ = sign_up(conn, "bench", gateway)
     rates.raise_revision(conn)
-    return gateway_id, app
+    return gateway.id, app
 
 
 def _send(conn: Connection, node: Node, gateway_id: str, app: App, numbers: range) -> None:
