@@ -304,12 +304,12 @@ async def test_a_probe_that_could_not_be_prepared_leaves_room_for_the_next(world
     def spoil(conn: object) -> None:
         row = gateways.by_reference(conn, partner.gateway.id)  # type: ignore[arg-type]
         assert row is not None
-        gateways.save(conn, gateways.resealed(row, "gone:bm90aGluZw=="))  # type: ignore[arg-type]
+        gateways.save(conn, replace(row, secrets="gone:bm90aGluZw=="))  # type: ignore[arg-type]
 
     def mend(conn: object) -> None:
         row = gateways.by_reference(conn, partner.gateway.id)  # type: ignore[arg-type]
         assert row is not None
-        gateways.save(conn, gateways.resealed(row, good))  # type: ignore[arg-type]
+        gateways.save(conn, replace(row, secrets=good))  # type: ignore[arg-type]
 
     await world.decide(spoil)
     world.clock.advance(31 * SECOND)

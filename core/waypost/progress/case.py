@@ -61,7 +61,6 @@ class Change:
     app_id: str
     before: str
     after: str
-    settled: bool = False
     queued_on: list[str] = field(default_factory=list)
     uncollected: int = 0
 

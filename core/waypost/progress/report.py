@@ -108,7 +108,6 @@ def _projected(case: Case, now: int) -> Outcome:
     status, decisive = message_status(needed, waiting=waiting, unknown=unknown)
     settled = all(step.settled_at is not None for step in case.steps)
     case.change.after = status
-    case.change.settled = settled and before.settled_at is None
     code = folded[decisive].error_code if status in NEGATIVE_ENDS else None
     decided = folded[decisive].decided_by
     return Outcome(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import orjson
 from sqlalchemy import ColumnElement, Connection, insert, select, text, update
@@ -183,8 +183,3 @@ def provider_apps(conn: Connection, *, locked: bool = False) -> list[ProviderApp
     query = select(provider_app).order_by(provider_app.c.id)
     rows = conn.execute(query.with_for_update() if locked else query)
     return [ProviderApp(**dict(row._mapping)) for row in rows]
-
-
-def resealed(row: Gateway, secrets: str) -> Gateway:
-    """The same gateway with its secrets sealed anew."""
-    return replace(row, secrets=secrets)
