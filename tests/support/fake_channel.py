@@ -105,6 +105,11 @@ class FakeChannel:
         self._outcomes[recipient].extend(outcomes)
         return self
 
+    def answer_everybody(self, *outcomes: Outcome) -> None:
+        """Say what sends come to from now on, whatever was said before."""
+        self._outcomes.clear()
+        self.on("*", *outcomes)
+
     async def called(self, times: int) -> None:
         """Wait until `send` was called so often."""
         async with self._called:

@@ -275,6 +275,7 @@ class World:
         """Let lanes and sweeper look around a few times, for what must not happen to have its chance."""
         for _ in range(3):
             await self.node.outbox.sweep_once()
+            await self.node.outbox.failover.once()
             await self.node.outbox.resolve_all()
             await asyncio.sleep(0.03)
 

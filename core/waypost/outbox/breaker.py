@@ -22,6 +22,7 @@ class Breaker:
         self._calls: deque[tuple[int, bool]] = deque()
         self._failures = 0
         self._open_until = 0
+        self._opened_at = 0
         self._probing = False
 
     @property
@@ -49,6 +50,10 @@ class Breaker:
         """Seconds until calls may be made again; 0 when they may."""
         return max(0.0, (self._open_until - self._clock.now()) / SECOND) if self._open_until else 0.0
 
+    def down_for(self) -> float:
+        """Seconds since it opened, with whatever probes have failed since then; 0 while it is closed."""
+        return max(0.0, (self._clock.now() - self._opened_at) / SECOND) if self._open_until else 0.0
+
     def record(self, *, ok: bool) -> bool:
         """Take note of a call; say whether this opened the breaker."""
         now = self._clock.now()
@@ -69,6 +74,6 @@ class Breaker:
             _, was_ok = self._calls.popleft()
             self._failures -= not was_ok
         if not ok and len(self._calls) >= LEAST_CALLS and self._failures >= FAILURE_SHARE * len(self._calls):
-            self._open_until = now + OPEN_FOR
+            self._opened_at, self._open_until = now, now + OPEN_FOR
             return True
         return False

@@ -12,6 +12,7 @@ from waypost import receipts, watermarks
 from waypost.clock import Clock
 from waypost.host.accounts import Accounts
 from waypost.log import logger
+from waypost.outbox.failover import Failover
 from waypost.outbox.health import Health
 from waypost.outbox.lane import Lane, LaneTools
 from waypost.outbox.resolver import Resolver
@@ -74,6 +75,7 @@ class Outbox:
             on_unknown=rules.on_unknown,
         )
         self.lanes: dict[str, Lane] = {}
+        self.failover = Failover(database, clock, directory, self.lanes, self.results, owner=owner, lease=lease)
         self._background: set[asyncio.Task[None]] = set()
         self._sweeping: asyncio.Task[None] | None = None
         self._wake_sweeper = asyncio.Event()
@@ -160,6 +162,7 @@ class Outbox:
             again = False
             try:
                 again = await self.sweep_once()
+                again |= await self.failover.once()
             except StoreUnavailableError as error:
                 _LOG.error("sweeper.store_unavailable", problem=str(error))
             except Exception:  # noqa: BLE001 - without a sweeper nothing would expire, resolve or settle any more

@@ -119,7 +119,8 @@ _CHANGING = (
     "window_until", "captured", "settled_at",
 )  # fmt: skip
 _changed_row = attrgetter(*_CHANGING)
-_SELECTED = tuple(f's."{column}"' for column in _COLUMNS)
+#: What a `Step` is made of, where the table is called s.
+SELECTED = tuple(f's."{column}"' for column in _COLUMNS)
 
 _CLAIMED = """
     UPDATE step SET state = 'claimed', attempt = attempt + 1, claims = claims + 1, owner = :owner,
@@ -171,7 +172,7 @@ def of_messages(conn: Connection, ids: Iterable[str]) -> dict[str, list[Step]]:
     """The steps of these messages, in order, by message."""
     found: dict[str, list[Step]] = {}
     tail = "FROM step s WHERE s.message_id {} ORDER BY s.message_id, s.step_no"
-    for row in rows_by(conn, _SELECTED, tail, ids):
+    for row in rows_by(conn, SELECTED, tail, ids):
         found.setdefault(row[0], []).append(Step(*row))
     return found
 
