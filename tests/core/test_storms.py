@@ -1,4 +1,4 @@
-"""Storms: sends, fallbacks, unknown outcomes, look-ups, contradictory receipts, pauses and time, all at random.
+"""Storms: sends, fallbacks, unknown outcomes, look-ups, contradictory receipts, pauses, outages and time, at random.
 
 Whatever came to pass, afterwards every message has its end, no credit is held, the books balance, and nobody got a
 message twice but for an app that wishes to resend. `WAYPOST_STORMS=100` weathers more of them by hand.
@@ -30,7 +30,7 @@ from waypost.plugin import (
     Transient,
 )
 from waypost.progress.queue import MOST_SENDS
-from waypost.refusals import InsufficientCredit
+from waypost.refusals import ChannelConfigNotFound, InsufficientCredit
 from waypost.store import gateways
 from world import PRICE, OpenWorld, Partner, World
 
@@ -52,6 +52,8 @@ class Provider:
         self.ids: dict[str, str] = {}
         self.records: dict[str, str] = {}
         self.keys: dict[str, tuple[str, int]] = {}
+        #: The gateways through which it cannot be reached just now.
+        self.out_of_reach: set[str] = set()
         self.world: World
 
     def channel(self, name: str) -> FakeChannel:
@@ -65,6 +67,8 @@ class Provider:
 
     async def send(self, ctx: Context, message: OutboundMessage) -> SendResult:
         await asyncio.sleep(0)
+        if ctx.gateway_id in self.out_of_reach:
+            raise Transient
         lot = self.chance.random()
         if lot < 0.45:
             return SendResult(provider_ids=(self._arrived(ctx),))
@@ -112,7 +116,7 @@ async def something_happens(world: World, partner: Partner, provider: Provider, 
         to, validity = f"+49{chance.randint(10**9, 10**10)}", chance.choice([None, 30, 300])
         try:
             made.append(await world.accept(partner, to, fallback=tuple(further), validity=validity))
-        except InsufficientCredit:
+        except (InsufficientCredit, ChannelConfigNotFound):
             world.clock.advance(MINUTE)
     elif lot < 0.6 and provider.ids:
         provider_id, correlation = chance.choice(list(provider.ids.items()))
@@ -123,15 +127,18 @@ async def something_happens(world: World, partner: Partner, provider: Provider, 
         await world.tell(partner, update, gateway=gateway)
     elif lot < 0.85:
         world.clock.advance(chance.choice([SECOND, 5 * SECOND, 30 * SECOND, 2 * MINUTE, 10 * MINUTE]))
-    elif lot < 0.93:
-        status = chance.choice(["paused", "active", "active"])
+    elif lot < 0.92:
+        status = chance.choice(["paused", "disabled", "active", "active", "active"])
         await world.decide(lambda conn: gateways.set_status(conn, gateway.id, status, ""))
+    elif lot < 0.95:
+        provider.out_of_reach ^= {gateway.id}
     else:
         await world.rest()
 
 
-async def all_is_over(world: World, partner: Partner) -> None:
+async def all_is_over(world: World, partner: Partner, provider: Provider) -> None:
     """Let the gateways work and time pass, until every receipt window has closed."""
+    provider.out_of_reach.clear()
     for gateway in partner.gateways:
         await world.decide(lambda conn, gateway=gateway: gateways.set_status(conn, gateway.id, "active", ""))  # type: ignore[misc]
     for pause in (*[2 * HOUR] * 60, *[12 * HOUR] * 20):
@@ -170,7 +177,7 @@ async def test_after_any_storm_all_is_settled_and_nobody_got_a_message_twice(
     made: list[Admitted] = []
     for _ in range(MOMENTS):
         await something_happens(world, partner, provider, made)
-    await all_is_over(world, partner)
+    await all_is_over(world, partner, provider)
     for admitted in made:
         message = await world.message(admitted.message.id)
         assert message.settled_at is not None
