@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from fake_channel import FakeChannel
 from sqlalchemy import Connection
 from waypost.clock import DAY, HOUR, MINUTE, SECOND
 from waypost.lifecycle.evidence import Evidence, core_key
 from waypost.outbox import sweeper
 from waypost.outbox.attempt import evidence
 from waypost.outbox.sweeper import MAX_CLAIMS
-from waypost.plugin import DeliveryUpdate, SendResult, Transient
+from waypost.plugin import DeliveryUpdate, OutcomeUnknown, SendResult, Transient
 from waypost.progress.case import Report
 from waypost.store import events, steps
 from waypost.store.database import Database
 from waypost.store.steps import Step
-from world import PRICE, TO, Partner, World
+from world import PRICE, TO, OpenWorld, Partner, World
 
 DEAD = "node_dead"
 LEASE = MINUTE
@@ -173,6 +174,28 @@ async def test_a_worker_too_slow_to_begin_sends_nothing(world: World, partner: P
     assert world.channel.sent == []
     assert await world.kinds(admitted.message.id) == ["not_sent", "sending"]
     assert (await world.message(admitted.message.id)).status == "QUEUED"
+
+
+async def test_a_worker_too_slow_to_begin_repeats_nothing(open_world: OpenWorld) -> None:
+    """Between the fence and the first byte the provider may forget the first attempt, which may be out."""
+    channel = FakeChannel(info={"idempotent_for": 60}).on(TO, OutcomeUnknown())
+    world = await open_world(channel)
+    partner = await world.partner()
+    admitted = await world.accept(partner)
+    world.node.outbox.match_lanes()
+    lane = world.node.outbox.lanes[partner.gateway.id]
+    await channel.called(1)
+    due = (await world.state(admitted, "queued")).due_at
+    await lane.stop(1)
+    world.clock.move_to(due)
+    step = await claim(world, partner, world.node.id)
+    attempt = await lane._attempt(step, await world.message(admitted.message.id))
+    await begin(world, step, world.node.id)
+    world.clock.advance(30 * SECOND)
+    await lane._send(attempt, latest=world.clock.now() + HOUR)
+    assert len(channel.sent) == 1
+    assert (await world.events(admitted.message.id))[-1].code == "NOT_REPEATED"
+    assert (await world.message(admitted.message.id)).status == "UNKNOWN"
 
 
 async def test_evidence_for_messages_nobody_knows_is_passed_over(world: World) -> None:

@@ -295,7 +295,7 @@ async def test_what_is_never_found_moves_on_to_the_next_gateway(open_world: Open
 
 async def test_what_is_denied_is_not_sent_again_while_another_attempt_may_be_out(open_world: OpenWorld) -> None:
     """The provider has forgotten our key, and the app does not wish for a second message."""
-    channel = FakeChannel(hooks=frozenset({"lookup"}), info={"idempotent_for": 20}).on(TO, OutcomeUnknown())
+    channel = FakeChannel(hooks=frozenset({"lookup"}), info={"idempotent_for": 50}).on(TO, OutcomeUnknown())
     world = await open_world(channel)
     partner = await world.partner()
     channel.lookup_answers.extend([LookupResult(found=False), *[None] * 50])

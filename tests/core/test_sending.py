@@ -464,11 +464,13 @@ async def test_a_retry_does_not_outlive_the_providers_memory(open_world: OpenWor
     assert len(channel.sent) == 2
 
 
-@pytest.mark.parametrize(("on_unknown", "sends"), [("hold", 1), ("resend", 2)])
+@pytest.mark.parametrize(
+    ("on_unknown", "waited", "sends"), [("hold", 60, 1), ("hold", 30, 1), ("hold", 29, 2), ("resend", 60, 2)]
+)
 async def test_a_retry_that_had_to_wait_does_not_outlive_the_providers_memory(
-    open_world: OpenWorld, on_unknown: str, sends: int
+    open_world: OpenWorld, on_unknown: str, waited: int, sends: int
 ) -> None:
-    """Its gateway was paused until the provider had forgotten the first attempt, which may be out."""
+    """Its gateway was paused until the provider, when it comes, has forgotten the first attempt, which may be out."""
     paused = asyncio.Event()
 
     async def lost(ctx: Context, message: OutboundMessage) -> SendResult:
@@ -484,7 +486,7 @@ async def test_a_retry_that_had_to_wait_does_not_outlive_the_providers_memory(
     await world.decide(lambda conn: gateways.set_status(conn, partner.gateway.id, "paused", ""))
     paused.set()
     await world.state(admitted, "queued")
-    world.clock.advance(MINUTE)
+    world.clock.advance(waited * SECOND)
     await world.decide(lambda conn: gateways.set_status(conn, partner.gateway.id, "active", ""))
     await world.state(admitted, "unknown", "sent")
     await world.rest()

@@ -66,21 +66,22 @@ class Provider:
         return channel
 
     async def send(self, ctx: Context, message: OutboundMessage) -> SendResult:
+        now = self.world.clock.now()  # it is there at once, however late its answer
         await asyncio.sleep(0)
         if ctx.gateway_id in self.out_of_reach:
             raise Transient
         lot = self.chance.random()
         if lot < 0.45:
-            return SendResult(provider_ids=(self._arrived(ctx),))
+            return SendResult(provider_ids=(self._arrived(ctx, now),))
         if lot < 0.6:
-            self._arrived(ctx)
+            self._arrived(ctx, now)
             raise OutcomeUnknown
         if lot < 0.9:
             raise self.chance.choice([OutcomeUnknown(), Transient(), RateLimited(retry_after=30, scope="recipient")])
         raise Permanent
 
-    def _arrived(self, ctx: Context) -> str:
-        now, key = self.world.clock.now(), ctx.idempotency_key
+    def _arrived(self, ctx: Context, now: int) -> str:
+        key = ctx.idempotency_key
         known, since = self.keys.get(key, ("", 0))
         if known and now < since + self.remembers * SECOND:
             return known

@@ -42,7 +42,7 @@ class Attempt:
 
     @property
     def deduped_until(self) -> int:
-        """Until when the provider notices a second attempt by our key; 0 where it does not."""
+        """Until when another attempt may begin that the provider notices by our key; 0 where it does not."""
         return deduped_until(self.message, self.opened.plugin)
 
     @property
@@ -52,9 +52,13 @@ class Attempt:
 
 
 def deduped_until(message: Message, plugin: ChannelPlugin | None) -> int:
-    """Until when a plugin's provider notices that it has had a message already."""
-    window = plugin.info.idempotent_for if plugin is not None else 0
-    return message.created_at + window * SECOND if window else 0
+    """Until when an attempt may begin so that the provider notices that it has had the message already.
+
+    It may take as long as a send may before it is there.
+    """
+    if plugin is None or plugin.info.idempotent_for <= plugin.info.send_timeout:
+        return 0
+    return message.created_at + round((plugin.info.idempotent_for - plugin.info.send_timeout) * SECOND)
 
 
 def may_not_be_repeated(step: Step, message: Message, plugin: ChannelPlugin | None, on_unknown: str, now: int) -> bool:

@@ -227,8 +227,7 @@ class Lane:
             if now >= step.deadline:
                 self._report(Report(attempts.evidence(step, "expired", now, code="EXPIRED")))
                 continue
-            wish = self._tools.on_unknown(step.app_id)
-            if attempts.may_not_be_repeated(step, message, self._plugin_of(step), wish, now):
+            if self._may_not_be_repeated(step, message, now):
                 self._report(attempts.not_repeated(step, now))
                 continue
             try:
@@ -243,6 +242,10 @@ class Lane:
                 details = {"code": "NOT_READY", "detail": problem.detail}
                 self._report(Report(attempts.evidence(step, "not_sent", now, **details), retry))
         return prepared
+
+    def _may_not_be_repeated(self, step: Step, message: Message, now: int) -> bool:
+        wish = self._tools.on_unknown(step.app_id)
+        return attempts.may_not_be_repeated(step, message, self._plugin_of(step), wish, now)
 
     def _plugin_of(self, step: Step) -> ChannelPlugin | None:
         gateway = self._tools.directory().gateways.get(step.gateway_id)
@@ -302,6 +305,10 @@ class Lane:
             self.breaker.unused()
             error = Transient("The worker was too slow to begin; nothing was sent.")
             await self._store(attempts.not_accepted(item, error, began))
+            return
+        if self._may_not_be_repeated(item.step, item.message, began):
+            self.breaker.unused()
+            await self._store(attempts.not_repeated(item.step, began))
             return
         ctx = tools.accounts.context(item.opened, correlation=str(item.ref), idempotency_key=item.idempotency_key)
         try:
