@@ -302,11 +302,45 @@ def test_what_is_longer_than_a_message_holds_is_cut_and_costs_no_mail() -> None:
     assert content.headers == {
         "message-id": "<1@x>", "references": f"<2@x> {LONG}"[:2000], "reply-to": LONG[:2000],
     }  # fmt: skip
-    assert content.cc == ("n" * 320,) * 30
+    assert content.cc == tuple(f"{number}@example.com" for number in range(30))
     (attached,) = content.attachments
     assert (attached.filename, attached.mime_type) == (LONG[:255], f"text/{LONG}"[:255])
     assert attached.content_id == LONG[:255]
     assert event.raw["fields"] | {"subject": LONG[:2000], "from": named, "cc": copies} == event.raw["fields"]
+
+
+def test_a_long_name_costs_nobody_the_address() -> None:
+    fields = {**BASIC, "headers": f"Reply-To: {'n' * 400} <ada@example.com>", "cc": f"{'n' * 400} <bo@example.com>"}
+    content = one(form(fields)).content
+    assert (content.reply_to, content.cc) == ("ada@example.com", ("bo@example.com",))
+    many = ", ".join(f"{number}@example.com" for number in range(100))
+    assert one(form({**BASIC, "headers": f"Reply-To: {many}"})).content.reply_to == "0@example.com"
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("=?utf-8?B?w4VkYSBPa2Fmb3I=?=", "Åda Okafor"),
+        ("=?UTF-8*de?q?Gr=C3=BC=C3=9Fe_?= =?utf-8?Q?=C3=BC?=", "Grüße ü"),
+        ("=?utf-8?Q?a=C3?=\n =?utf-8?Q?=BC?= Bo", "aü Bo"),
+        ("Ådå", "Ådå"),
+        ("=?iso-2022-jp?B?GyRCQ21KOBsoQg==?=", "注文"),
+        ("=?x-none?Q?=C3=BC?=", "ü"),
+        ("=?utf-8?B?w?=", "=?utf-8?B?w?="),
+        ("=?utf-8?B?RG9lLCBKYW5lIDxibEBleGFtcGxlLmNvbT4=?=", '"Doe, Jane <bl@example.com>"'),
+    ],
+)
+def test_names_in_headers_are_read(written: str, read: str) -> None:
+    """SendGrid decodes its own fields, but hands over `headers`, and all of a raw mail, as they came."""
+    headers = f"From: {written} <ada@example.com>\nReply-To: {written} <re@example.com>\nSubject: {written}\n"
+    fields = {"to": "in@shop.example.test", "text": "t"}
+    for event in (
+        one(form({**fields, "headers": headers})),
+        one(form({"to": "in@shop.example.test", "email": f"{headers}\nt"})),
+    ):
+        assert event.content.reply_to == f"{read} <re@example.com>"
+        assert event.content.subject == event.sender_name == read.strip('"')
+        assert event.sender == (Address("email", "ada@example.com"),)
 
 
 def test_more_copies_than_a_message_names_cost_no_mail() -> None:

@@ -29,9 +29,11 @@ from waypost.plugin.signatures import sha256_hex
 
 from waypost_email_sendgrid.address import CONTROL, KIND, parse_address, received_mailboxes, written
 from waypost_email_sendgrid.form import FormFile, ParseForm, UnreadableFormError, read_form
-from waypost_email_sendgrid.mime import UnreadableMailError, header_block, read_mail
+from waypost_email_sendgrid.mime import UnreadableMailError, decoded_words, header_block, read_mail
 
 MAX_ATTACHMENTS = 50
+#: What a message's `reply_to` and each `cc` hold, and how much of an encoded subject is read.
+MAX_MAILBOX, MAX_SUBJECT = 320, 8000
 #: Headers that tell an application what it needs: threads, automatic replies, lists.
 _KEPT_HEADERS = (
     "message-id", "in-reply-to", "references", "date", "reply-to", "auto-submitted", "precedence", "list-id",
@@ -125,8 +127,20 @@ def _reached(envelope: Mapping[str, Any]) -> list[Address]:
 
 
 def _name(value: str) -> str | None:
-    named = next((name for name, _ in received_mailboxes(value[:2000])), "")
-    return CONTROL.sub(" ", named).strip()[:255] or None
+    named = next((name for name, _ in _mailboxes(value[:2000])), "")
+    return named.strip()[:255] or None
+
+
+def _mailboxes(value: str) -> list[tuple[str, str]]:
+    """The mailboxes of a header. Names are decoded after they were told apart: they may hold commas and brackets."""
+    found = received_mailboxes(CONTROL.sub(" ", value))
+    return [(CONTROL.sub(" ", decoded_words(name)), address) for name, address in found]
+
+
+def _fitting(name: str, address: str) -> str:
+    """A mailbox as a message holds it; one that is too long is its address alone."""
+    whole = written(name, address)
+    return whole if len(whole) <= MAX_MAILBOX else address[:MAX_MAILBOX]
 
 
 # ---- what
@@ -140,14 +154,14 @@ def _content(form: ParseForm, headers: Mapping[str, str], whole: bytes | None) -
         mail = read_mail(whole)
         text, html, files = mail.text, mail.html, mail.files
         ids = {file.name: file.name for file in files if file.name}
-    subject = form.text("subject", utf8_first=True) or headers.get("subject", "")
+    subject = form.text("subject", utf8_first=True) or decoded_words(headers.get("subject", "")[:MAX_SUBJECT])
     try:
         return Email(
             subject=CONTROL.sub(" ", subject)[:998] or None,
             text=text or None,
             html=html or None,
-            from_name=_name(form.text("from", utf8_first=True)),
-            reply_to=headers.get("reply-to", "")[:320] or None,
+            from_name=_name(form.text("from", utf8_first=True) or headers.get("from", "")),
+            reply_to=_reply_to(headers.get("reply-to", "")),
             cc=_copies(form),
             headers={name: headers[name][:2000] for name in _KEPT_HEADERS if name in headers} | _all_reached(form),
             attachments=tuple(_attachments(files, ids)),
@@ -157,8 +171,17 @@ def _content(form: ParseForm, headers: Mapping[str, str], whole: bytes | None) -
 
 
 def _copies(form: ParseForm) -> tuple[str, ...]:
-    listed = received_mailboxes(CONTROL.sub(" ", form.text("cc", utf8_first=True)[:16_000]))
-    return tuple(written(name, address)[:320] for name, address in listed)[:100]
+    listed = _mailboxes(form.text("cc", utf8_first=True)[:16_000])
+    return tuple(_fitting(name, address) for name, address in listed)[:100]
+
+
+def _reply_to(value: str) -> str | None:
+    """Where an answer goes: all that the header names, or the first of too many; as it is where it names nobody."""
+    listed = [_fitting(name, address) for name, address in _mailboxes(value[:16_000])]
+    together = ", ".join(listed)
+    if listed:
+        return together if len(together) <= MAX_MAILBOX else listed[0]
+    return value[:MAX_MAILBOX] or None
 
 
 def _all_reached(form: ParseForm) -> dict[str, str]:

@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.errors import MessageError
+from email.header import decode_header
 from email.message import Message
-from email.parser import BytesHeaderParser
+from email.parser import HeaderParser
 
 from waypost_email_sendgrid.form import FormFile, clean, decode
 
+_WORD = r"=\?[^?\s]+\?[BbQq]\?[^?]*\?="
+#: Encoded words (RFC 2047) that follow each other: one character may begin in one and end in the next.
+_ENCODED_WORDS = re.compile(rf"{_WORD}(?:\s*{_WORD})*")
 _BLANK_LINE = re.compile(rb"\n\r?\n|\r\r")
 #: What the standard library raises for mails that nobody should write; all of them mean "cannot be read".
 _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError, MessageError)
@@ -34,13 +38,31 @@ def header_block(data: bytes) -> dict[str, str]:
     """The headers of a mail by lower-case name, the first of each; empty where they cannot be read."""
     headers: dict[str, str] = {}
     end = _BLANK_LINE.search(data)
-    block = data[: end.end()] if end else data
+    # Mail servers pass on headers in UTF-8 as they are (RFC 6532); the library would take their bytes for damage.
+    block = decode(data[: end.end()] if end else data, "utf-8", "latin-1")
     try:
-        for name, value in BytesHeaderParser().parsebytes(block).items():
+        for name, value in HeaderParser().parsestr(block).items():
             headers.setdefault(name.lower(), " ".join(clean(str(value)).split()))
     except _UNREADABLE:
         return headers
     return headers
+
+
+def decoded_words(value: str) -> str:
+    """A header's text with its encoded words (RFC 2047) read; what is no such word stays as it is."""
+    return _ENCODED_WORDS.sub(_read_words, value)
+
+
+def _read_words(found: re.Match[str]) -> str:
+    try:
+        words = decode_header(found[0])
+    except _UNREADABLE:
+        return found[0]
+    return "".join(
+        # A language may follow the charset (RFC 2231, 5).
+        decode(word, (charset or "").partition("*")[0], "utf-8") if isinstance(word, bytes) else word
+        for word, charset in words
+    )
 
 
 def read_mail(data: bytes) -> MimeMail:
