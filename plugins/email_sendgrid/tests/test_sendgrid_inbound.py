@@ -262,6 +262,8 @@ def test_file_names_lead_nowhere() -> None:
         (b'filename="\xe9t\xe9.txt"', "\ufffdt\ufffd.txt"),
         (b"filename*=UTF-8''%C3%A9t%C3%A9.txt", "été.txt"),
         (b'filename="' + b"n" * 400 + b'"', "n" * 255),
+        (b'filename="=?UTF-8?B?w6l0w6kudHh0?="', "été.txt"),
+        (b'filename="=?UTF-8?Q?..=2F..=2Fetc=2Fshadow?="', "shadow"),
     ]
     files = [
         (b'Content-Disposition: form-data; name="attachment%d"; %s' % (number, name), b"data")
@@ -377,6 +379,32 @@ def test_raw_mail_with_files_and_a_mail_inside() -> None:
     assert (logo.content_id, base64.b64decode(logo.data)) == ("logo", b"\x89PNG\r")
     assert b"inner text" in base64.b64decode(inner.data)
     assert inner.mime_type == "message/rfc822"
+
+
+def parts_of(*parts: bytes) -> Email:
+    """What is read of a raw mail of these parts."""
+    whole = b"From: ada.okafor@example.com\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+    content = one(form({**BASIC, "email": whole + b"".join(b"--b\r\n" + part + b"\r\n" for part in parts) + b"--b--"}))
+    assert isinstance(content.content, Email)
+    return content.content
+
+
+def test_a_text_file_shown_within_a_raw_mail_is_a_file() -> None:
+    named = b'Content-Type: text/plain; name="notes.txt"'
+    inline = named + b'\r\nContent-Disposition: inline; filename="notes.txt"\r\n\r\nnotes'
+    content = parts_of(b"Content-Type: text/html\r\n\r\n<b>hi</b>", inline)
+    assert (content.text, content.html) == (None, "<b>hi</b>")
+    (notes,) = content.attachments
+    assert (notes.filename, base64.b64decode(notes.data)) == ("notes.txt", b"notes")
+    body = parts_of(named + b"\r\n\r\nhello", inline)
+    assert (body.text, [file.filename for file in body.attachments]) == ("hello", ["notes.txt"])
+
+
+def test_a_bounce_in_a_raw_mail_says_whose_mail_it_was() -> None:
+    status = b"Reporting-MTA: dns; mx.example.com\r\n\r\nFinal-Recipient: rfc822; bo@example.com\r\nStatus: 5.1.1\r\n"
+    (report,) = parts_of(b"Content-Type: message/delivery-status\r\n\r\n" + status).attachments
+    written = base64.b64decode(report.data)
+    assert written.index(b"Reporting-MTA") < written.index(b"\n\nFinal-Recipient: rfc822; bo@example.com\nStatus: 5.1.1")
 
 
 def test_a_mail_nested_without_end_is_unknown() -> None:

@@ -215,7 +215,7 @@ def _attachments(files: Sequence[FormFile], ids: Mapping[str, str]) -> list[Atta
 
 def _filename(value: str) -> str:
     """The last part of a path: the sender chose this name, and it must lead nowhere when saved."""
-    last = re.split(r"[/\\]", CONTROL.sub("", value))[-1].strip()
+    last = re.split(r"[/\\]", CONTROL.sub("", decoded_words(value[:4000])))[-1].strip()
     return "" if last in (".", "..") else last[:255]
 
 

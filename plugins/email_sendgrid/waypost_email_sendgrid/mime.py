@@ -77,14 +77,18 @@ def _sorted_parts(mail: Message) -> MimeMail:
     text = html = None
     files: list[FormFile] = []
     for part in _leaves(mail):
-        kind, attached = part.get_content_type(), part.get_content_disposition() == "attachment"
+        kind, filename = part.get_content_type(), clean(part.get_filename() or "")
+        # Mail programs show a text file within the mail, as `inline`: its name says that it is one all the same. A name
+        # without a disposition is no such sign; some programs give the body itself one.
+        disposition = part.get_content_disposition()
+        attached = disposition == "attachment" or (disposition == "inline" and bool(filename))
         data = _bytes(part)
         if kind == "text/plain" and not attached and text is None:
             text = decode(data, part.get_content_charset("utf-8"), "utf-8")
         elif kind == "text/html" and not attached and html is None:
             html = decode(data, part.get_content_charset("utf-8"), "utf-8")
         else:
-            files.append(FormFile(_content_id(part), clean(part.get_filename() or ""), kind, data))
+            files.append(FormFile(_content_id(part), filename, kind, data))
     return MimeMail(text or "", html or "", tuple(files))
 
 
@@ -100,8 +104,8 @@ def _leaves(part: Message) -> Iterator[Message]:
 
 def _bytes(part: Message) -> bytes:
     if part.is_multipart():
-        inner = part.get_payload(0)
-        return inner.as_bytes() if isinstance(inner, Message) else b""
+        # A mail within the mail is one; a delivery status has a block for the server and one for each recipient.
+        return b"".join(inner.as_bytes() for inner in part.get_payload() if isinstance(inner, Message))
     data = part.get_payload(decode=True)
     return data if isinstance(data, bytes) else b""
 
