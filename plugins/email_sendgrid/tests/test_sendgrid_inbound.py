@@ -273,6 +273,21 @@ def test_file_names_lead_nowhere() -> None:
     assert [attachment.filename for attachment in event.content.attachments] == [expected for _, expected in names]
 
 
+def test_a_file_without_a_name_is_a_file() -> None:
+    files = [
+        (b'Content-Disposition: form-data; name="attachment1"\r\nContent-Type: text/calendar; a=b', b"\xffBEGIN"),
+        (b'Content-Disposition: form-data; name="attachment2"', b"data"),
+    ]
+    info = {"attachment1": {"type": "text/calendar", "content-id": "invitation"}, "attachment2": {"name": "note.bin"}}
+    event = one(form({**BASIC, "attachments": "2", "attachment-info": json.dumps(info)}, files))
+    invitation, note = event.content.attachments
+    assert (invitation.filename, invitation.mime_type) == ("attachment1", "text/calendar")
+    assert (invitation.content_id, base64.b64decode(invitation.data)) == ("invitation", b"\xffBEGIN")
+    assert (note.filename, note.mime_type) == ("note.bin", "application/octet-stream")
+    assert [file["name"] for file in event.raw["files"]] == ["attachment1", "attachment2"]
+    assert not event.raw["fields"].keys() & {"attachment1", "attachment2"}
+
+
 def test_more_files_than_a_message_holds_are_named_in_raw() -> None:
     files = [
         (b'Content-Disposition: form-data; name="attachment%d"; filename="f"' % number, b"" if number == 1 else b"x")
@@ -404,7 +419,8 @@ def test_a_bounce_in_a_raw_mail_says_whose_mail_it_was() -> None:
     status = b"Reporting-MTA: dns; mx.example.com\r\n\r\nFinal-Recipient: rfc822; bo@example.com\r\nStatus: 5.1.1\r\n"
     (report,) = parts_of(b"Content-Type: message/delivery-status\r\n\r\n" + status).attachments
     written = base64.b64decode(report.data)
-    assert written.index(b"Reporting-MTA") < written.index(b"\n\nFinal-Recipient: rfc822; bo@example.com\nStatus: 5.1.1")
+    recipient = b"\n\nFinal-Recipient: rfc822; bo@example.com\nStatus: 5.1.1"
+    assert written.index(b"Reporting-MTA") < written.index(recipient)
 
 
 def test_a_mail_nested_without_end_is_unknown() -> None:

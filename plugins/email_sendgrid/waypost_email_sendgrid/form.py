@@ -18,6 +18,8 @@ from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, Multip
 MAX_PARTS = 1000
 #: A piece of a form that is read in one go goes on to the first part that begins after so many bytes.
 PIECE = 64 * 1024
+#: What Inbound Parse calls its files.
+_FILE_PART = re.compile(r"attachment\d{1,4}")
 _CHARSET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,39}")
 #: Codecs that Python counts as text encodings and no mail is written in; some take quadratic time.
 _NO_CHARSETS = frozenset({"idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
@@ -182,8 +184,9 @@ def _pieces(delimiter: bytes, body: bytes) -> Iterator[bytes]:
 
 def _keep(part: Field | File, data: bytes, fields: dict[str, bytes], files: list[FormFile]) -> None:
     name = clean(part.name or "")
-    if isinstance(part, File):
-        content_type = clean(part.headers.get("content-type", ""))
-        files.append(FormFile(name, clean(part.filename), content_type, data))
+    # A file that its sender gave no name comes without one, and a form's parts without a file name are fields.
+    if isinstance(part, File) or _FILE_PART.fullmatch(name):
+        filename = clean(part.filename) if isinstance(part, File) else ""
+        files.append(FormFile(name, filename, clean(part.headers.get("content-type", "")), data))
     else:
         fields.setdefault(name, data)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -148,7 +149,7 @@ def _fitting(name: str, address: str) -> str:
 
 def _content(form: ParseForm, headers: Mapping[str, str], whole: bytes | None) -> Email | None:
     if whole is None:
-        text, html, files = form.text("text"), form.text("html"), form.files
+        text, html, files = form.text("text"), form.text("html"), _named_files(form)
         ids = _content_ids(form)
     else:
         mail = read_mail(whole)
@@ -197,6 +198,17 @@ def _content_ids(form: ParseForm) -> dict[str, str]:
         if isinstance(info, dict) and isinstance(info.get("content-id"), str):
             ids.setdefault(part, info["content-id"])
     return ids
+
+
+def _named_files(form: ParseForm) -> tuple[FormFile, ...]:
+    """The form's files; where one has no name there, `attachment-info` may know it."""
+    described = form.object("attachment-info")
+    return tuple(replace(file, filename=file.filename or _told_name(described.get(file.name))) for file in form.files)
+
+
+def _told_name(info: object) -> str:
+    told = (info.get("filename") or info.get("name")) if isinstance(info, dict) else None
+    return told if isinstance(told, str) else ""
 
 
 def _attachments(files: Sequence[FormFile], ids: Mapping[str, str]) -> list[Attachment]:
