@@ -108,6 +108,27 @@ async def test_a_type_says_what_it_holds(
     assert content.model_dump() | fields == content.model_dump()
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"type": "image", "image": {"url": "https://a.example/x"}, "text": "a caption"},
+        {"type": "email", "email": {"html": "<p>a</p>"}, "subject": "Hello"},
+        {"type": "email", "email": {"subject": "Hello", "text": "a"}, "html": "<p>a</p>"},
+        {"type": "template", "template": {"template_id": "t"}, "variables": {"1": "Ada"}},
+        {"type": "template", "template": {"template_id": "t"}, "language": "en"},
+        {"type": "template", "template": {"template_id": "t"}, "template_id": "u"},
+        {"type": "text", "text": {"body": "a"}, "media_url": "https://a.example/x"},
+    ],
+)
+async def test_content_given_twice_is_refused(run: RunDeployment, body: dict[str, Any]) -> None:
+    """What stands beside a kind's own object would be lost, and the answer would still be 200."""
+    gateway = await run([], [FakeChannel(info={"content_kinds": frozenset({"text", "image", "template", "email"})})])
+    partner = await gateway.newcomer()
+    answer = await gateway.token(partner.secret, body={"to": TO} | body)
+    assert answer.told == (400, "validation_error")
+    assert f"{body['type']}: " in answer.json["message"]
+
+
 async def test_one_endpoint_takes_metas_three_channels(run: RunDeployment) -> None:
     fakes = [FakeChannel(name=name.lower(), channel=name) for name in ("WHATSAPP", "MESSENGER", "INSTAGRAM")]
     gateway = await run([], fakes)

@@ -40,6 +40,12 @@ class TokenMessage(BaseModel):
     reply_to: Short | None = None
     validity: int | None = Field(default=None, ge=1, le=LONGEST_TRIED)
 
+    @property
+    def has_flat_fields(self) -> bool:
+        """Whether content is given outside of an object of its own."""
+        flat = (self.subject, self.html, self.media_url, self.template_id, self.variables, self.language)
+        return isinstance(self.text, str) or any(item is not None for item in flat)
+
 
 def read_token_request(
     body: dict[str, Any], channel: str, *, idempotency_key: str | None, fingerprint: str, request_id: str
@@ -89,6 +95,8 @@ def _content(message: TokenMessage, channel: str) -> dict[str, Any]:
     if own is not None:
         if not isinstance(own, dict) or "kind" in own:
             raise ValidationFailed(f"{kind}: must be an object with the fields of this kind")
+        if message.has_flat_fields:
+            raise ValidationFailed(f"{kind}: send either an object of this name or the flat fields, not both")
         return {"kind": kind, **own}
     if isinstance(message.text, dict):
         raise ValidationFailed("text: must be a text")
