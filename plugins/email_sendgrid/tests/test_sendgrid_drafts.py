@@ -191,6 +191,7 @@ REFUSED = {
     "no subject": Email(text="x"),
     "no body": Email(subject="s"),
     "plain text without a subject": Text(body="x"),
+    "variables without a template": Email(subject="s", text="Hello {{name}}", variables={"name": "Ada"}),
     "template and body": Email(template_id="d-1", text="x"),
     "a legacy template": Template(template_id="5997fcf6-2b9f-484d-acd5-7e9a99f0dc1f"),
     "too large": Email(subject="s", text="x", attachments=({"filename": "f", "data": BIG},)),

@@ -171,6 +171,8 @@ def _check_body(content: Email) -> None:
             raise ContentRejected("SendGrid's dynamic templates have ids that start with d-.")
         if content.text or content.html:
             raise ContentRejected("A template has a body of its own; send either the template or text and HTML.")
+    elif content.variables:
+        raise ContentRejected("Variables are a template's: without one SendGrid fills in nothing.")
     elif not content.subject:
         raise ContentRejected("An email needs a subject.")
     elif not content.text and not content.html:
