@@ -158,7 +158,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
     [
         ("5", 5), ("", None), ("soon", None), ("-5", None), ("1.5", None), ("²", None), ("9" * 400, None),
         ("Thu, 01 Jan 2026 00:00:30 GMT", 30), ("Thu, 01 Jan 2026 00:00:30", 30), ("Wed, 31 Dec 2025 00:00:00 GMT", 0),
-        ("Thu, 99 Foo 2026 00:00:30 GMT", None),
+        ("Thu, 99 Foo 2026 00:00:30 GMT", None), ("Thu, 01 Jan 99999999999999 00:00:30 GMT", None),
     ],
 )  # fmt: skip
 def test_retry_after_in_all_its_forms(value: str, seconds: float | None) -> None:

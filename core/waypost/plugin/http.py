@@ -142,7 +142,7 @@ def retry_after(reply: HttpReply, *, now: datetime | None = None) -> float | Non
         return float(value)
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
