@@ -111,6 +111,17 @@ def test_utility_template_with_named_variables_or_components(built: Part) -> Non
     own: list[dict[str, Any]] = [{"type": "buttons", "parameters": [{"type": "POSTBACK", "payload": "1"}]}]
     given = built(Template(template_id="t", language="en", components=own))
     assert given["message"]["template"]["components"] == own
+    both = built(Template(template_id="t", language="en", components=own, variables={"1": "Ann"}))
+    assert both["message"]["template"]["components"] == [
+        *own,
+        {"type": "body", "parameters": [{"type": "text", "text": "Ann"}]},
+    ]
+
+
+def test_a_utility_template_s_body_is_given_once(built: Part) -> None:
+    own = [{"type": "BODY", "parameters": []}]
+    with pytest.raises(ContentRejected):
+        built(Template(template_id="t", language="en", components=own, variables={"1": "Ann"}))
 
 
 def test_structured_template(built: Part) -> None:

@@ -11,7 +11,7 @@ from pydantic import Field
 from waypost.plugin import Content, ContentRejected, Context, Media, OutboundMessage, Template, Unsupported
 from waypost_meta_graph.messaging_payloads import Surface, is_action, message_part, sender_action, template_attachment
 from waypost_meta_graph.messaging_rules import message_tag, messaging_type, person_id
-from waypost_meta_graph.template_variables import body_parameters
+from waypost_meta_graph.template_variables import filled_components
 
 from waypost_messenger.settings import MessengerAccount
 
@@ -64,9 +64,7 @@ def _message(content: Content) -> dict[str, Any]:
 def _utility(template: Template) -> dict[str, Any]:
     if not template.language:
         raise ContentRejected("A utility template needs a language, such as en_US.")
-    components = template.components or []
-    if template.components is None and template.variables:
-        components = [{"type": "body", "parameters": body_parameters(template.variables)}]
+    components = filled_components(template.components or (), template.variables)
     return {"name": template.template_id, "language": {"code": template.language}, "components": components}
 
 

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from waypost.plugin import ContentRejected, Template, TemplateInfo
 from waypost_meta_graph.pieces import objects, text
-from waypost_meta_graph.template_variables import body_parameters
+from waypost_meta_graph.template_variables import filled_components, has_component
 
 from waypost_whatsapp.settings import Category, WhatsAppSettings
 
@@ -44,14 +44,11 @@ def carries_a_code(account: WhatsAppSettings, content: Template) -> bool:
 
 def template_object(account: WhatsAppSettings, content: Template) -> dict[str, Any]:
     """The `template` of a send. Raises `ContentRejected` where variables and components contradict each other."""
-    components = [dict(component) for component in content.components or ()]
-    if content.variables:
-        if _has(components, "body"):
-            raise ContentRejected("Give the body's variables or a body component, not both.")
-        components.append({"type": "body", "parameters": body_parameters(content.variables)})
-        if len(content.variables) == 1 and carries_a_code(account, content) and not _has(components, "button"):
-            (code,) = content.variables.values()
-            components.append(_code_button(code))
+    components = filled_components(content.components or (), content.variables)
+    is_code = len(content.variables) == 1 and carries_a_code(account, content)
+    if is_code and not has_component(components, "button"):
+        (code,) = content.variables.values()
+        components.append(_code_button(code))
     made: dict[str, Any] = {
         "name": content.template_id,
         "language": {"code": content.language or account.default_language},
@@ -59,10 +56,6 @@ def template_object(account: WhatsAppSettings, content: Template) -> dict[str, A
     if components:
         made["components"] = components
     return made
-
-
-def _has(components: Iterable[Mapping[str, Any]], kind: str) -> bool:
-    return any(str(component.get("type", "")).lower() == kind for component in components)
 
 
 def _code_button(code: str) -> dict[str, Any]:
