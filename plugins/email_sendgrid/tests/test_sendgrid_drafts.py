@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import orjson
 import pytest
 from pydantic import ValidationError
 from waypost.plugin import (
@@ -239,6 +240,29 @@ def test_content_that_can_never_go_is_refused_at_the_price(name, context, messag
 def test_wrong_options_are_refused_at_the_price(options, context, message) -> None:
     with pytest.raises(ContentRejected):
         email.price(context(), message(Email(subject="s", text="x"), options=options))
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"headers": {f"X-{number}": "ü" * 10_000 for number in range(50)}},
+        {"cc": [f"{'n' * 200} <{number}@bücher.example>" for number in range(100)], "bcc": ["bo@bücher.example"]},
+        {"categories": ["ü" * 255] * 10, "reply_to": f"{'n' * 250} <a@example.com>", "from_name": "ü" * 255},
+    ],
+)
+def test_what_is_accepted_is_no_larger_than_sendgrid_takes(beside, body, message) -> None:
+    """The limit is on the whole request: one that passed and was 413 held credit for nothing."""
+    options = {"custom_args": {"a": '"' * 9800}, "to_name": "ü" * 255, "subject": "ü" * 900}
+
+    def of(size: int) -> Email:
+        data = "eHh4" * (size // 4)
+        return Email.model_validate({"html": "x", "attachments": [{"filename": "ü" * 255, "data": data}], **beside})
+
+    headers = sum(len(value.encode()) for value in body(of(4), options=options).get("headers", {}).values())
+    request = body(of(MAX_BYTES - 100_000 - headers), options=options)
+    assert len(orjson.dumps(request)) <= MAX_BYTES
+    with pytest.raises(ContentRejected):
+        body(of(MAX_BYTES - 1000 - headers), options=options)
 
 
 def test_other_refusals(context, message) -> None:

@@ -29,6 +29,8 @@ from waypost_email_sendgrid.settings import SendGridAccount
 
 #: SendGrid, Mail Send, "Limitations": total size with attachments, at most.
 MAX_BYTES = 30 * 1024 * 1024
+#: More than a request holds beside the content: sender, recipient, custom arguments, options.
+ENVELOPE_BYTES = 64 * 1024
 MAX_CATEGORY_LENGTH = 255
 #: Dynamic templates; the older generation has a bare UUID and another way of filling in.
 TEMPLATE_PREFIX = "d-"
@@ -77,6 +79,8 @@ def compose(ctx: Context, message: OutboundMessage) -> Draft:
     bcc = _copies(content.bcc, "bcc", [to, *cc])
     _check_body(content)
     _check_schedule(ctx, account, content)
+    headers = _headers(message, content)
+    _check_size(content, headers)
     return Draft(
         sender=_sender(account, message, content),
         to=to,
@@ -88,7 +92,7 @@ def compose(ctx: Context, message: OutboundMessage) -> Draft:
         html=content.html,
         template_id=content.template_id,
         variables=content.variables,
-        headers=_headers(message, content),
+        headers=headers,
         categories=_categories(content.categories),
         attachments=tuple(_attachment(attachment) for attachment in content.attachments),
         send_at=content.send_at,
@@ -179,10 +183,16 @@ def _check_body(content: Email) -> None:
         raise ContentRejected("An email needs text, HTML or a template.")
     if content.unsubscribe_group is not None and not 0 < content.unsubscribe_group < 1 << 31:
         raise ContentRejected("The unsubscribe group is not a group's number.")
+
+
+def _check_size(content: Email, headers: Mapping[str, str]) -> None:
+    """The headers are larger as they go than as they were given, where they are not ASCII."""
+    apart: dict[str, Any] = {"headers": True, "attachments": {"__all__": {"data"}}}
     try:
-        size = len(orjson.dumps([content.text, content.html, content.variables]))
-    except TypeError as error:
+        size = ENVELOPE_BYTES + len(orjson.dumps([content.model_dump(exclude=apart), headers]))
+    except (TypeError, ValueError) as error:
         raise ContentRejected("The text or the variables cannot be written as JSON.") from error
+    # Base64, as they go.
     size += sum(len(attachment.data) for attachment in content.attachments)
     if size > MAX_BYTES:
         raise ContentRejected("The email is larger than 30 MB, attachments included.")
