@@ -10,12 +10,15 @@ from email.errors import MessageError
 from email.header import decode_header
 from email.message import Message
 from email.parser import HeaderParser
+from itertools import islice
 
 from waypost_email_sendgrid.form import FormFile, clean, decode
 
 _WORD = r"=\?[^?\s]+\?[BbQq]\?[^?]*\?="
 #: Encoded words (RFC 2047) that follow each other: one character may begin in one and end in the next.
 _ENCODED_WORDS = re.compile(rf"{_WORD}(?:\s*{_WORD})*")
+#: More recipients than a mail of ours has; writing each out takes time.
+MAX_BLOCKS = 1000
 _BLANK_LINE = re.compile(rb"\n\r?\n|\r\r")
 #: What the standard library raises for mails that nobody should write; all of them mean "cannot be read".
 _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError, MessageError)
@@ -105,7 +108,8 @@ def _leaves(part: Message) -> Iterator[Message]:
 def _bytes(part: Message) -> bytes:
     if part.is_multipart():
         # A mail within the mail is one; a delivery status has a block for the server and one for each recipient.
-        return b"".join(inner.as_bytes() for inner in part.get_payload() if isinstance(inner, Message))
+        blocks = islice(part.get_payload(), MAX_BLOCKS)
+        return b"".join(inner.as_bytes() for inner in blocks if isinstance(inner, Message))
     data = part.get_payload(decode=True)
     return data if isinstance(data, bytes) else b""
 
