@@ -141,6 +141,23 @@ def test_charsets_of_seven_bits(charset, words) -> None:
     assert (event.sender, event.sender_name) == ((ADA,), sender)
 
 
+@pytest.mark.parametrize(
+    ("declared", "written", "words"),
+    [
+        ("gb2312", "gbk", "朱镕基"),
+        ("ks_c_5601-1987", "cp949", "똠방각하"),
+        ("Shift_JIS", "cp932", "①株式会社"),
+        ("iso-8859-1", "cp1252", "“Grüße” – 5 €"),
+        ("big5", "big5hkscs", "嘅喺啲"),
+        ("latin5", "cp1254", "“İyi” günler"),
+        ("tis-620", "cp874", "“สวัสดี”"),
+    ],
+)
+def test_what_is_written_beyond_the_charset_declared_is_read(declared: str, written: str, words: str) -> None:
+    fields = {**BASIC, "text": words.encode(written), "charsets": json.dumps({"text": declared})}
+    assert one(form(fields)).content.text == words
+
+
 @pytest.mark.parametrize("charset", ["utf-7", "iso-2022-jp", "hz"])
 def test_what_is_utf8_though_declared_in_seven_bits_stays_so(charset) -> None:
     declared = {"charsets": json.dumps({"subject": charset, "from": charset})}

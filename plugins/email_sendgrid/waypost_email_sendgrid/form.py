@@ -24,6 +24,12 @@ _CHARSET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,39}")
 #: Codecs that Python counts as text encodings and no mail is written in; some take quadratic time.
 _NO_CHARSETS = frozenset({"idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
 
+#: What mail programs write under an older charset's name, some letters more (WHATWG, Encoding, "Names and labels").
+_SUPERSETS = {
+    "big5": "big5hkscs", "euc_kr": "cp949", "gb2312": "gb18030", "gbk": "gb18030", "iso8859-1": "cp1252",
+    "iso8859-9": "cp1254", "shift_jis": "cp932", "tis-620": "cp874",
+}  # fmt: skip
+
 #: Codecs that write everything in ASCII, by escapes: such text is UTF-8 too, and yet means something else.
 _SEVEN_BITS = frozenset({"hz", "utf-7"})
 
@@ -111,7 +117,7 @@ def _codec(charset: str) -> str | None:
         b"text".decode(name, "replace")
     except (LookupError, ValueError):
         return None
-    return None if name in _NO_CHARSETS else name
+    return None if name in _NO_CHARSETS else _SUPERSETS.get(name, name)
 
 
 def read_form(content_type: str, body: bytes) -> ParseForm:
