@@ -290,6 +290,20 @@ def test_file_names_lead_nowhere() -> None:
     assert [attachment.filename for attachment in event.content.attachments] == [expected for _, expected in names]
 
 
+@pytest.mark.parametrize("info", [{"filename": "Prüfbericht.pdf", "name": "x"}, {"name": "Prüfbericht.pdf"}])
+def test_attachment_info_knows_a_file_s_name_better_than_the_form(info: dict[str, str]) -> None:
+    head = b'Content-Disposition: form-data; name="attachment1"; filename="Pr??fbericht.pdf"'
+    event = one(form({**BASIC, "attachment-info": json.dumps({"attachment1": info})}, [(head, b"data")]))
+    assert [file.filename for file in event.content.attachments] == ["Prüfbericht.pdf"]
+
+
+@pytest.mark.parametrize("info", ["x", [], {"attachment1": "x"}, {"attachment1": {"filename": 7}}])
+def test_a_strange_attachment_info_costs_no_name(info: object) -> None:
+    head = b'Content-Disposition: form-data; name="attachment1"; filename="f.pdf"'
+    event = one(form({**BASIC, "attachment-info": json.dumps(info)}, [(head, b"data")]))
+    assert [file.filename for file in event.content.attachments] == ["f.pdf"]
+
+
 def test_a_file_without_a_name_is_a_file() -> None:
     files = [
         (b'Content-Disposition: form-data; name="attachment1"\r\nContent-Type: text/calendar; a=b', b"\xffBEGIN"),

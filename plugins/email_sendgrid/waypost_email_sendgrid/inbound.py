@@ -201,9 +201,12 @@ def _content_ids(form: ParseForm) -> dict[str, str]:
 
 
 def _named_files(form: ParseForm) -> tuple[FormFile, ...]:
-    """The form's files; where one has no name there, `attachment-info` may know it."""
+    """The form's files, by the names of `attachment-info` where it has them.
+
+    The form's own are said to be wrong beyond ASCII, by SendGrid's support (thoughtbot/griddler-sendgrid#6).
+    """
     described = form.object("attachment-info")
-    return tuple(replace(file, filename=file.filename or _told_name(described.get(file.name))) for file in form.files)
+    return tuple(replace(file, filename=_told_name(described.get(file.name)) or file.filename) for file in form.files)
 
 
 def _told_name(info: object) -> str:
