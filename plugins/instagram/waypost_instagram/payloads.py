@@ -24,6 +24,7 @@ INSTAGRAM = Surface(
     text_in_bytes=True,
     phone_buttons=False,
     profile_quick_replies=False,
+    quick_reply_images=False,
     default_messaging_type=None,
     messaging_types=frozenset({"RESPONSE", "MESSAGE_TAG"}),
 )

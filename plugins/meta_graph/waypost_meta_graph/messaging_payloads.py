@@ -50,6 +50,7 @@ class Surface:
     text_in_bytes: bool = False
     phone_buttons: bool = True
     profile_quick_replies: bool = True
+    quick_reply_images: bool = True
     default_messaging_type: str | None = "RESPONSE"
     messaging_types: frozenset[str] = frozenset({"RESPONSE", "UPDATE", "MESSAGE_TAG"})
 
@@ -120,6 +121,8 @@ def _quick_replies(surface: Surface, content: Buttons) -> dict[str, Any]:
 def _quick_reply(surface: Surface, choice: Choice) -> dict[str, Any]:
     if choice.url or choice.phone or choice.description:
         raise Unsupported("A quick reply has a title, an id and an image; use buttons for links and calls.")
+    if choice.image_url and not surface.quick_reply_images:
+        raise Unsupported(f"{surface.title} shows quick replies as plain text, without image.")
     if choice.id in PROFILE_QUICK_REPLIES and surface.profile_quick_replies:
         return {"content_type": choice.id}
     reply = {
