@@ -189,6 +189,8 @@ LONG = "x" * 21
         (Media(kind="image", url="https://x.example.test/a.jpg", caption="c"), Unsupported),
         (Media(kind="image", url="https://x.example.test/a", more_urls=("https://x.example.test/b",)), Unsupported),
         (Media(kind="image"), ContentRejected),
+        (Media(kind="image", url="https://x.example.test/a.jpg", media_id="1"), ContentRejected),
+        (Buttons(body="b", choices=(Choice(title="t", url="https://x.example", phone="+1555"),)), ContentRejected),
         (Media(kind="sticker", media_id="1"), Unsupported),
         (Location(latitude=1, longitude=1), Unsupported),
         (Contacts(contacts=[{}]), Unsupported),

@@ -83,7 +83,7 @@ def template_attachment(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def media_attachment(surface: Surface, media: Media) -> dict[str, Any]:
-    """The `attachment` of an image, video, audio or document. Raises `Unsupported`."""
+    """The `attachment` of an image, video, audio or document. Raises `Unsupported` or `ContentRejected`."""
     kind = ATTACHMENT_TYPES.get(media.kind)
     if kind is None:
         raise Unsupported(f"{surface.title} has no way to send this kind of content.")
@@ -91,11 +91,10 @@ def media_attachment(surface: Surface, media: Media) -> dict[str, Any]:
         raise Unsupported(f"{surface.title} attachments carry no caption; send the text as a message of its own.")
     if media.more_urls:
         raise Unsupported(f"{surface.title} takes one attachment in a message; send the others on their own.")
-    if media.media_id is not None:
-        return {"type": kind, "payload": {"attachment_id": media.media_id}}
-    if media.url is not None:
-        return {"type": kind, "payload": {"url": media.url}}
-    raise ContentRejected("Media needs a url or a media_id.")
+    if (media.url is None) == (media.media_id is None):
+        raise ContentRejected("Media needs a url or a media_id, and not both.")
+    source = {"url": media.url} if media.url is not None else {"attachment_id": media.media_id}
+    return {"type": kind, "payload": source}
 
 
 def _checked_text(surface: Surface, text: str) -> str:
@@ -150,6 +149,8 @@ def _buttons(surface: Surface, content: Buttons) -> dict[str, Any]:
 def _button(surface: Surface, choice: Choice) -> dict[str, Any]:
     if choice.description or choice.image_url:
         raise Unsupported(f"{surface.title} buttons have neither description nor image.")
+    if choice.url and choice.phone:
+        raise ContentRejected("A button opens a link or calls a number, not both.")
     title = within("A button's title", choice.title, TITLE_CHARACTERS)
     if choice.url:
         return {"type": "web_url", "url": choice.url, "title": title}
