@@ -391,6 +391,17 @@ def test_names_in_headers_are_read(written: str, read: str) -> None:
         assert event.sender == (Address("email", "ada@example.com"),)
 
 
+def test_words_that_sendgrid_left_encoded_are_read() -> None:
+    fields = {
+        "from": "=?gb2312?B?1uzpRrv5?= <ada.okafor@example.com>",
+        "cc": "=?gb2312?B?1uzpRrv5?= <bo@example.com>",
+        "subject": "=?gb2312?B?1uzpRrv5?=",
+    }
+    event = one(form({**BASIC, **fields}))
+    assert (event.sender_name, event.content.subject) == ("朱镕基", "朱镕基")
+    assert event.content.cc == ("朱镕基 <bo@example.com>",)
+
+
 def test_more_copies_than_a_message_names_cost_no_mail() -> None:
     everybody = ", ".join(f"{number}@x.example" for number in range(2000))
     assert one(form({**BASIC, "cc": everybody})).content.cc == tuple(f"{number}@x.example" for number in range(100))

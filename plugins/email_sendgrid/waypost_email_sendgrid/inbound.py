@@ -155,7 +155,8 @@ def _content(form: ParseForm, headers: Mapping[str, str], whole: bytes | None) -
         mail = read_mail(whole)
         text, html, files = mail.text, mail.html, mail.files
         ids = {file.name: file.name for file in files if file.name}
-    subject = form.text("subject", utf8_first=True) or decoded_words(headers.get("subject", "")[:MAX_SUBJECT])
+    # SendGrid decodes it, but not every charset, and what it does in raw mode is not documented.
+    subject = decoded_words((form.text("subject", utf8_first=True) or headers.get("subject", ""))[:MAX_SUBJECT])
     try:
         return Email(
             subject=CONTROL.sub(" ", subject)[:998] or None,
