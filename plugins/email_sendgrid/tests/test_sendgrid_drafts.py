@@ -321,6 +321,18 @@ def test_settings_that_cannot_work_are_refused(wrong) -> None:
         SendGridAccount.model_validate({"api_key": "SG.x.y", **wrong})
 
 
+def test_keys_may_come_as_one_text(account) -> None:
+    """`--set event_public_keys=KEY`, and every `$env` and `$file`, gives a text."""
+    (key,) = account.event_public_keys
+    read = SendGridAccount.model_validate
+    for text, keys in ((key, (key,)), (f" {key}\n", (key,)), (f"{key}, {key}", (key, key)), ("", ())):
+        assert read({"api_key": "SG.x.y", "event_public_keys": text}).event_public_keys == keys
+    pem = f"-----BEGIN PUBLIC KEY-----\n{key}\n-----END PUBLIC KEY-----"
+    assert read({"api_key": "SG.x.y", "parse_public_keys": pem}).parse_public_keys == (pem,)
+    with pytest.raises(ValueError, match="not an elliptic-curve public key"):
+        read({"api_key": "SG.x.y", "event_public_keys": f"{key} nonsense"})
+
+
 def test_settings_keep_their_secrets(account) -> None:
     settings = SendGridAccount(api_key=SecretStr("SG.very.secret"), inbound_secret=SecretStr("hush"), from_address="")
     assert "very" not in repr(settings)

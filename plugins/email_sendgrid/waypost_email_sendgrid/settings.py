@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated
+from typing import Annotated, Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from waypost.plugin import ContentRejected, InvalidRecipient, SecretStr, Settings
 
 from waypost_email_sendgrid.address import clean_line, parse_address
@@ -53,7 +53,15 @@ def _line(value: str | None) -> str | None:
         raise ValueError("control characters are not allowed here") from error
 
 
+def _several(value: Any) -> Any:
+    """One text, as an environment variable or a file is, may hold several keys, with spaces or commas between."""
+    if not isinstance(value, str):
+        return value
+    return (value,) if "-----" in value else tuple(value.replace(",", " ").split())
+
+
 PublicKey = Annotated[str, AfterValidator(_public_key)]
+PublicKeys = Annotated[tuple[PublicKey, ...], BeforeValidator(_several)]
 
 
 class SendGridAccount(Settings):
@@ -64,13 +72,13 @@ class SendGridAccount(Settings):
         description="Settings → API Keys. Needs Mail Send; Template Engine (read) to list templates; "
         "Billing (read) so that Waypost notices used-up credits.",
     )
-    event_public_keys: tuple[PublicKey, ...] = Field(
+    event_public_keys: PublicKeys = Field(
         default=(),
         title="Event webhook verification keys",
         description="Mail Settings → Event Webhooks → Signature verification. One for each webhook. "
         "Without a key no event is accepted.",
     )
-    parse_public_keys: tuple[PublicKey, ...] = Field(
+    parse_public_keys: PublicKeys = Field(
         default=(),
         title="Inbound Parse verification keys",
         description="Only where a webhook security policy with signature is attached to the parse setting.",
