@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 from waypost.plugin import ContentRejected, Email, InvalidRecipient, Misconfigured
-from waypost_email_sendgrid.address import fingerprint, parse_address, parse_mailbox
+from waypost_email_sendgrid.address import comparable, fingerprint, parse_address, parse_mailbox
 from waypost_email_sendgrid.channel import email
 from waypost_email_sendgrid.header import allowed, checked_headers
 
@@ -61,6 +61,9 @@ def test_what_is_no_address_is_refused_without_being_quoted(value: str) -> None:
 
 def test_a_domain_goes_out_in_ascii() -> None:
     assert parse_mailbox("Ada <ada@bücher.example>").address == "ada@xn--bcher-kva.example"
+    # A local part beyond ASCII has no other form; its domain has, and that is the one SendGrid takes.
+    assert parse_mailbox("имя@Пример.example").address == "имя@xn--e1afmkfd.example"
+    assert comparable("имя@xn--e1afmkfd.example") == comparable("ИМЯ@пример.example")
     assert parse_mailbox("Ada <ada@bücher.example>").name == "Ada"
 
 

@@ -94,8 +94,8 @@ def written(name: str, address: str) -> str:
 
 
 def _on_wire(validated: ValidatedEmail) -> str:
-    """SendGrid wants the domain in ASCII; a local part beyond ASCII has no other form and goes as it is."""
-    return validated.ascii_email or validated.normalized
+    """SendGrid wants the domain in ASCII, whatever stands before it: a local part beyond ASCII has no other form."""
+    return f"{validated.ascii_local_part or validated.local_part}@{validated.ascii_domain}"
 
 
 def comparable(value: str) -> str:
