@@ -319,6 +319,16 @@ def menu(*rows: dict[str, Any], button: str = "Choose") -> dict[str, Any]:
         ({"kind": "buttons", "body": "?", "choices": [{"title": "x", "id": "1" * 257}]}, ContentRejected),
         ({"kind": "buttons", "body": "?", "choices": [{"title": "x" * 21, "url": CDN}]}, ContentRejected),
         ({"kind": "buttons", "body": "?", "choices": [{"title": "x"}], "footer": "x" * 61}, ContentRejected),
+        ({"kind": "buttons", "body": "?", "choices": [{"title": "a"}, {"title": "b", "id": "a"}]}, ContentRejected),
+        (
+            {
+                "kind": "list",
+                "body": "?",
+                "button": "b",
+                "sections": [{"title": "one", "choices": [{"title": "a"}]}, {"choices": [{"title": "b"}]}],
+            },
+            ContentRejected,
+        ),
         (menu(*({"title": str(number)} for number in range(11))), ContentRejected),
         (menu({"title": "x" * 25, "id": "1"}), ContentRejected),
         (menu({"title": "x", "description": "x" * 73}), ContentRejected),

@@ -156,6 +156,8 @@ def _buttons(content: Buttons) -> dict[str, Any]:
         kind, action = "cta_url", {"name": "cta_url", "parameters": parameters}
     else:
         replies = [{"id": _id(choice, _BUTTON_ID_CHARACTERS), "title": _title(choice)} for choice in content.choices]
+        if len({reply["id"] for reply in replies}) < len(replies):
+            raise ContentRejected("Each WhatsApp button needs an id of its own; without one, its title is its id.")
         kind, action = "button", {"buttons": [{"type": "reply", "reply": reply} for reply in replies]}
     return {"type": "interactive", "interactive": _framed(kind, content, action)}
 
@@ -163,6 +165,8 @@ def _buttons(content: Buttons) -> dict[str, Any]:
 def _list(content: ChoiceList) -> dict[str, Any]:
     if sum(len(section.choices) for section in content.sections) > _ROWS:
         raise ContentRejected(f"A WhatsApp list has {_ROWS} rows at most, in all its sections.")
+    if len(content.sections) > 1 and not all(section.title for section in content.sections):
+        raise ContentRejected("The sections of a WhatsApp list need titles where they are several.")
     sections = [
         _given(title=section.title) | {"rows": [_row(choice) for choice in section.choices]}
         for section in content.sections
