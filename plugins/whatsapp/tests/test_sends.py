@@ -334,6 +334,7 @@ def menu(*rows: dict[str, Any], button: str = "Choose") -> dict[str, Any]:
         (menu({"title": "x", "description": "x" * 73}), ContentRejected),
         (menu({"title": "x", "id": "1" * 201}), ContentRejected),
         (menu({"title": "x"}, button="x" * 21), ContentRejected),
+        ({"kind": "contacts", "contacts": [{"name": {"first_name": "Ada"}}]}, ContentRejected),
         ({"kind": "image"}, ContentRejected),
         ({"kind": "image", "url": f"{CDN}/a", "media_id": "1"}, ContentRejected),
         ({"kind": "image", "url": f"{CDN}/a", "more_urls": [f"{CDN}/b"]}, Unsupported),

@@ -24,6 +24,7 @@ from waypost.plugin import (
 )
 from waypost.plugin.content import Action
 from waypost_meta_graph.limits import within
+from waypost_meta_graph.pieces import child, text
 
 from waypost_whatsapp.addresses import E164, USER_ID
 from waypost_whatsapp.settings import WhatsAppSettings
@@ -129,6 +130,8 @@ def _location(content: Location) -> dict[str, Any]:
 
 
 def _contacts(content: Contacts) -> dict[str, Any]:
+    if not all(text(child(contact, "name"), "formatted_name") for contact in content.contacts):
+        raise ContentRejected("Each WhatsApp contact needs a name.formatted_name.")
     return {"type": "contacts", "contacts": content.contacts}
 
 
