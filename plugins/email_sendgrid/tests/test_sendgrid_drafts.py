@@ -6,6 +6,8 @@ import time
 
 import orjson
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 from waypost.plugin import (
     Address,
@@ -16,6 +18,7 @@ from waypost.plugin import (
     Misconfigured,
     NoSettings,
     OutboundMessage,
+    Permanent,
     SecretStr,
     Template,
     Text,
@@ -26,6 +29,7 @@ from waypost_email_sendgrid.channel import email
 from waypost_email_sendgrid.draft import MAX_BYTES, compose
 from waypost_email_sendgrid.payloads import mail_send_body
 from waypost_email_sendgrid.settings import SendGridAccount
+from waypost_email_sendgrid.simulator_rules import problems_of
 
 REF = "01JC9Q2V8N"
 TO = "ada.okafor@example.com"
@@ -263,6 +267,49 @@ def test_what_is_accepted_is_no_larger_than_sendgrid_takes(beside, body, message
     assert len(orjson.dumps(request)) <= MAX_BYTES
     with pytest.raises(ContentRejected):
         body(of(MAX_BYTES - 1000 - headers), options=options)
+
+
+MAILBOXES = st.sampled_from(
+    [
+        "bo@example.org", "Bo <bo@example.org>", "BO@EXAMPLE.ORG", '"Doe, J" <d@example.com>', "имя@пример.example",
+        "x@bücher.example", "x@xn--bcher-kva.example", '"quoted local"@x.io', "x@[192.0.2.1]", "x@localhost",
+        " sp@x.io ", "o'neil@x.io", "bo@x.io, cy@x.io", "", "=?utf-8?Q?x?= <q@x.io>",
+    ]
+)  # fmt: skip
+WORDS = st.sampled_from(["", " ", "x", "Hé 😀", "a\tb", "SG.abc.def", "\u2028", None])
+FILES = st.fixed_dictionaries(
+    {"filename": st.sampled_from(["f", "é.pdf", " "]), "data": st.sampled_from(["eA==", "eA", "=", "eA==\n", "-_-_"])},
+    optional={
+        "mime_type": st.sampled_from(["a/b", "x", "a/b;c", "/"]),
+        "content_id": st.sampled_from(["c", "<c>", ""]),
+    },
+)
+MAILS = st.fixed_dictionaries(
+    {"subject": WORDS, "text": WORDS, "html": WORDS},
+    optional={
+        "cc": st.lists(MAILBOXES, max_size=3),
+        "bcc": st.lists(MAILBOXES, max_size=3),
+        "reply_to": MAILBOXES,
+        "template_id": st.sampled_from(["d-1", "", "x"]),
+        "variables": st.sampled_from([{}, {"a": None}]),
+        "categories": st.lists(st.sampled_from(["a", "é" * 255, "", "b" * 256]), max_size=11),
+        "attachments": st.lists(FILES, max_size=2),
+        "headers": st.dictionaries(st.sampled_from(["X-A", "x-a", "Bcc", "References"]), st.sampled_from(["v", "é"])),
+        "send_at": st.sampled_from([0, 1, 1 << 31, 1 << 40]),
+        "unsubscribe_group": st.sampled_from([0, 1, 1 << 31]),
+    },
+)
+
+
+@given(fields=MAILS, to=MAILBOXES)
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_passes_at_the_price_sendgrid_takes(fields, to, body) -> None:
+    """The simulator's reading of the specification is another than the plugin's."""
+    try:
+        request = body(Email.model_validate(fields), to=email.parse_address(to).value)
+    except (ValidationError, Permanent):
+        return
+    assert problems_of(request) == []
 
 
 def test_other_refusals(context, message) -> None:
