@@ -238,6 +238,7 @@ def test_content_that_can_never_go_is_refused_at_the_price(name, context, messag
         {"ip_pool_name": "p"},
         {"batch_id": "\ud800"},
         {"groups_to_display": list(range(1, 30))},
+        {"groups_to_display": [14]},
         {"groups_to_display": [1 << 70]},
     ],
 )

@@ -78,6 +78,8 @@ def compose(ctx: Context, message: OutboundMessage) -> Draft:
     cc = _copies(content.cc, "cc", [to])
     bcc = _copies(content.bcc, "bcc", [to, *cc])
     _check_body(content)
+    if options.groups_to_display and content.unsubscribe_group is None:
+        raise ContentRejected("The option groups_to_display needs an unsubscribe_group.")
     _check_schedule(ctx, account, content)
     headers = _headers(message, content)
     _check_size(content, headers)
