@@ -56,7 +56,7 @@ from waypost.plugin.events import (
     TemplateUpdate,
     UnknownEvent,
 )
-from waypost.plugin.settings import NoSettings, SecretStr, Settings
+from waypost.plugin.settings import NoSettings, SecretStr, Settings, several
 from waypost.plugin.spec import (
     API_VERSION,
     CHANNELS_GROUP,
@@ -166,4 +166,5 @@ __all__ = [
     "WebhookRequest",
     "WebhookVerdict",
     "hookimpl",
+    "several",
 ]

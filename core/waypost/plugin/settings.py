@@ -24,6 +24,7 @@ __all__ = [
     "redacted",
     "resolve_references",
     "secret_fields",
+    "several",
     "split_secrets",
 ]
 
@@ -44,6 +45,15 @@ class NoSettings(Settings):
 
 class UnresolvedReferenceError(ValueError):
     """A setting refers to an environment variable or file that is not there; set it, or give the value itself."""
+
+
+def several(value: Any) -> Any:
+    """Several values that come as one text, as `--set`, `$env` and `$file` give it: apart by spaces or commas.
+
+    For a pydantic `BeforeValidator` of a tuple of texts or secrets; any other value is left to the model.
+    """
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    return tuple(text.replace(",", " ").split()) if isinstance(text, str) else value
 
 
 def secret_fields(model: type[BaseModel]) -> frozenset[str]:

@@ -10,7 +10,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
 from pydantic import AfterValidator, BeforeValidator, Field
-from waypost.plugin import ContentRejected, InvalidRecipient, SecretStr, Settings
+from waypost.plugin import ContentRejected, InvalidRecipient, SecretStr, Settings, several
 
 from waypost_email_sendgrid.address import clean_line, parse_address
 
@@ -54,10 +54,8 @@ def _line(value: str | None) -> str | None:
 
 
 def _several(value: Any) -> Any:
-    """One text, as an environment variable or a file is, may hold several keys, with spaces or commas between."""
-    if not isinstance(value, str):
-        return value
-    return (value,) if "-----" in value else tuple(value.replace(",", " ").split())
+    """Keys that come as one text; a key in PEM, which has spaces, is one."""
+    return (value,) if isinstance(value, str) and "-----" in value else several(value)
 
 
 PublicKey = Annotated[str, AfterValidator(_public_key)]

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field
+from waypost.plugin import several
 
 from waypost_meta_graph.settings import GraphAccountSettings
-
-
-def _words(value: Any) -> Any:
-    """One text, as `--set` gives it, may hold several words, separated by spaces or commas."""
-    return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
-
 
 #: The id of a Page or an Instagram account: digits.
 AccountId = Annotated[str, Field(pattern=r"^[0-9]{1,32}$")]
 #: The message tags that partners may use. Meta retires tags now and then, so that the list is the operator's.
 MessageTags = Annotated[
-    tuple[Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")], ...], BeforeValidator(_words), Field(max_length=20)
+    tuple[Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")], ...], BeforeValidator(several), Field(max_length=20)
 ]
 
 

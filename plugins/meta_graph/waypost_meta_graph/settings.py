@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
-from waypost.plugin import SecretStr, Settings
+from waypost.plugin import SecretStr, Settings, several
 
 #: Secrets live at once during a rotation; each costs one HMAC per forged delivery.
 MAX_APP_SECRETS = 4
@@ -13,13 +13,6 @@ MAX_APP_SECRETS = 4
 
 class UnusableTokenError(ValueError):
     """An access token is printable ASCII without spaces; paste it again."""
-
-
-def _several(value: Any) -> Any:
-    """One text, as an environment variable is, may hold several secrets, separated by spaces or commas."""
-    if isinstance(value, SecretStr):
-        value = value.get_secret_value()
-    return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
 
 def _header_safe(token: SecretStr) -> SecretStr:
@@ -36,7 +29,7 @@ def _no_trailing_slash(value: str) -> str:
 AccessToken = Annotated[SecretStr, AfterValidator(_header_safe)]
 ApiVersion = Annotated[str, Field(pattern=r"^v\d{1,3}\.\d{1,2}$")]
 BaseUrl = Annotated[str, Field(pattern=r"^https?://[^\s/?#]+[^\s?#]*$"), AfterValidator(_no_trailing_slash)]
-AppSecrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_several), Field(max_length=MAX_APP_SECRETS)]
+AppSecrets = Annotated[tuple[SecretStr, ...], BeforeValidator(several), Field(max_length=MAX_APP_SECRETS)]
 
 
 class MetaAppSettings(Settings):

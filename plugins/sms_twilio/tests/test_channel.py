@@ -66,6 +66,13 @@ async def test_the_info_and_its_examples_hold(channel: Any, name: str, context: 
         assert channel.price(context, message(content)).lines
 
 
+def test_other_tokens_may_come_as_one_text() -> None:
+    """So they come from an environment variable."""
+    settings = {"account_sid": f"AC{'0' * 32}", "auth_token": "new", "other_auth_tokens": "old,older oldest"}
+    tokens = TwilioSettings.model_validate(settings).webhook_tokens
+    assert [token.get_secret_value() for token in tokens] == ["new", "old", "older", "oldest"]
+
+
 def test_importing_is_cheap_and_leaves_the_sdk_alone() -> None:
     # The plugin API itself (aiohttp, pydantic) is imported before, as every deployment has.
     code = (

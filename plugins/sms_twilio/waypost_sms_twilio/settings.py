@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
-from waypost.plugin import SecretStr, Settings
+from pydantic import BeforeValidator, Field, model_validator
+from waypost.plugin import SecretStr, Settings, several
 
 SID = "[0-9a-fA-F]{32}"
 
@@ -23,7 +23,7 @@ class TwilioSettings(Settings):
     auth_token: SecretStr = Field(
         title="Auth token", min_length=1, description="The primary token. It signs webhooks, and calls without API key."
     )
-    other_auth_tokens: tuple[SecretStr, ...] = Field(
+    other_auth_tokens: Annotated[tuple[SecretStr, ...], BeforeValidator(several)] = Field(
         default=(),
         title="Other auth tokens",
         max_length=3,
