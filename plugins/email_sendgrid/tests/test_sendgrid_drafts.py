@@ -126,7 +126,7 @@ def test_everything_else_that_can_be_asked(body, context) -> None:
             "custom_args": {"n": 1, "yes": True},
             "another_channels_option": {"kept": "out"},
         },
-        reply_to="CAEx+1@mail.example.com",
+        reply_to="<CAEx+1@mail.example.com>",
     )
     assert made["send_at"] == send_at
     assert made["categories"] == ["b", "a"]
@@ -163,6 +163,11 @@ def test_an_address_that_comes_twice_is_written_to_once(body, context, message) 
 
 def test_an_id_of_ours_is_no_reference(body) -> None:
     assert "headers" not in body(Email(subject="s", text="x"), reply_to="0123456789abcdef")
+
+
+def test_where_answers_go_is_not_taken_for_what_is_answered(context, message) -> None:
+    with pytest.raises(ContentRejected, match="where answers go is the email's own reply_to"):
+        email.price(context(), message(Email(subject="s", text="x"), reply_to="support@shop.example.com"))
 
 
 def test_two_hundred_international_copies_are_checked_in_a_moment(context, message) -> None:

@@ -32,6 +32,9 @@ MAX_BYTES = 30 * 1024 * 1024
 #: More than a request holds beside the content: sender, recipient, custom arguments, options.
 ENVELOPE_BYTES = 64 * 1024
 MAX_CATEGORY_LENGTH = 255
+_NO_MESSAGE_ID = (
+    "What a mail replies to is named by its Message-ID, such as <…@…>; where answers go is the email's own reply_to."
+)
 #: Dynamic templates; the older generation has a bare UUID and another way of filling in.
 TEMPLATE_PREFIX = "d-"
 
@@ -212,12 +215,15 @@ def _check_schedule(ctx: Context, account: SendGridAccount, content: Email) -> N
 
 def _headers(message: OutboundMessage, content: Email) -> dict[str, str]:
     headers = dict(content.headers)
+    answered = message.reply_to
     # Where the mail answered had no Message-ID, the id is ours and means nothing to a mail program.
-    if message.reply_to and "@" in message.reply_to and not any(name.lower() == "in-reply-to" for name in headers):
-        answered = message.reply_to if message.reply_to.startswith("<") else f"<{message.reply_to}>"
-        headers["In-Reply-To"] = answered
-        if not any(name.lower() == "references" for name in headers):
-            headers["References"] = answered
+    if answered and "@" in answered:
+        if not answered.startswith("<"):
+            raise ContentRejected(_NO_MESSAGE_ID)
+        if not any(name.lower() == "in-reply-to" for name in headers):
+            headers["In-Reply-To"] = answered
+            if not any(name.lower() == "references" for name in headers):
+                headers["References"] = answered
     return checked_headers(headers)
 
 
