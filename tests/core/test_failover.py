@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 from fake_channel import FakeChannel
+from held_clock import HeldClock
 from waypost.admission.candidate import Admitted
 from waypost.clock import SECOND
 from waypost.outbox import failover
@@ -16,7 +17,9 @@ from waypost.outbox.lane import Lane
 from waypost.plugin import OutcomeUnknown, SendResult, Transient
 from waypost.store import gateways
 from waypost.store.gateways import Gateway
+from waypost.store.postgres import PostgresDatabase
 from waypost.store.stranded import claim_stranded, stranded
+from waypost.vault import Vault, new_key
 from world import PRICE, TO, OpenWorld, Partner, World
 
 LEASE = 60 * SECOND
@@ -239,3 +242,29 @@ async def test_what_somebody_else_took_meanwhile_is_not_claimed(open_world: Open
     assert (claimed.state, claimed.attempt, claimed.claims, claimed.owner) == ("claimed", 1, 1, "one")
     assert (await world.steps(admitted.message.id)) == [claimed]
     assert await world.database.write(lambda conn: claim_stranded(conn, [step], "two", now + LEASE)) == []
+
+
+@pytest.mark.postgres
+async def test_of_two_nodes_that_move_them_on_each_message_is_sent_once(postgres_url: str, clock: HeldClock) -> None:
+    vault, channels = Vault([new_key()]), (FakeChannel("first"), FakeChannel("second"))
+
+    async def node() -> World:
+        database = await PostgresDatabase.open(postgres_url)
+        database.clock = clock
+        return await World.open(database, clock, *channels, vault=vault)
+
+    nodes = [await node(), await node()]
+    try:
+        partner = await nodes[0].partner()
+        await set_status(nodes[0], partner.gateway, "paused")
+        waiting = await asyncio.gather(*(nodes[0].accept(partner, number(n)) for n in range(150)))
+        await set_status(nodes[0], partner.gateway, "disabled")
+        for one in nodes:
+            await one.node.refresh()
+            await one.start()
+        await sent_through(nodes[1], waiting, channels[1])
+        assert (len(channels[0].sent), len(channels[1].sent)) == (0, 150)
+        assert await nodes[0].books_balance()
+    finally:
+        for one in nodes:
+            await one.close()
