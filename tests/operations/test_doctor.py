@@ -62,3 +62,30 @@ async def test_a_plugin_for_another_api_is_an_error_only_where_it_is_enabled(ope
     config = {"public_url": "https://gateway.test", "master_keys": [new_key()]}
     assert (await findings(alone, **config))["plugin"] == "note"
     assert (await findings(alone, **config, channels="old"))["plugin"] == "error"
+
+
+async def test_a_routed_gateway_without_a_price_in_the_currency_of_who_pays_is_found(operator: Operator) -> None:
+    """Everything sent through it would be refused, or pass it over."""
+
+    async def do(operation: str, **arguments: Any) -> None:
+        await call(operator, operation, arguments)
+
+    await do("orgs.create", name="Acme", currency="SGD")
+    await do("apps.create", organization="Acme", name="shop")
+    await do("gateways.create", name="one", plugin="fake", settings={"token": "t"})
+    assert "rates" not in await findings(operator)  # nothing is routed through it
+    await do("routes.set", app="shop", gateways=["one"])
+    await do("rates.add", gateway="one", currency="USD", sku="unit", price="0.01")
+    await do("rates.add", gateway="one", currency="SGD", sku="unit", price="0.01", valid_from="7d")
+    assert (await findings(operator))["rates"] == "warning"
+    await do("rates.add", gateway="one", currency="SGD", sku="unit", price="0.01")
+    assert "rates" not in await findings(operator)
+
+
+async def test_a_disabled_gateway_needs_no_price(operator: Operator) -> None:
+    await call(operator, "orgs.create", {"name": "Acme", "currency": "SGD"})
+    await call(operator, "apps.create", {"organization": "Acme", "name": "shop"})
+    await call(operator, "gateways.create", {"name": "one", "plugin": "fake", "settings": {"token": "t"}})
+    await call(operator, "routes.set", {"app": "shop", "gateways": ["one"]})
+    await call(operator, "gateways.disable", {"gateway": "one"})
+    assert "rates" not in await findings(operator)

@@ -14,8 +14,8 @@ from waypost.operations import credentials
 from waypost.operations.errors import one_stop
 from waypost.operations.operator import Operator
 from waypost.operations.registry import operation
+from waypost.store import apps, health, ledger, migrate, organizations, rates
 from waypost.store import gateways as gateway_rows
-from waypost.store import health, ledger, migrate
 from waypost.store.driver import is_postgres
 from waypost.store.gateways import Gateway, ProviderApp
 from waypost.store.migrate import SchemaMismatchError
@@ -43,6 +43,7 @@ async def examine(operator: Operator) -> dict[str, Any]:
     else:
         findings += await operator.read(_schema)
         findings += await operator.read(lambda conn: _books(conn) + _gateways(conn, operator))
+        findings += await operator.read(lambda conn: _unpriced(conn, operator))
     findings += await operator.read(_database)
     return {"ok": not any(item["level"] == "error" for item in findings), "findings": findings}
 
@@ -136,6 +137,26 @@ def _gateways(conn: Connection, operator: Operator) -> list[dict[str, Any]]:
             level: Level = "error" if app.id in needed else "warning"
             findings.append(_finding(level, "provider_app", f"Provider app {app.name} cannot be used: {problem}."))
     return findings
+
+
+def _unpriced(conn: Connection, operator: Operator) -> list[dict[str, Any]]:
+    """What is routed through gateways that have no price in the currency of the organization that would pay."""
+    usable = {row.id: row.name for row in gateway_rows.all_of_them(conn) if row.status != "disabled"}
+    payers = {row.id: row for row in organizations.all_of_them(conn)}
+    paying = {row.id: payers[row.org_id] for row in apps.all_of_them(conn)}
+    wanted = {
+        (gateway_id, paying[route.app_id].currency): paying[route.app_id].name
+        for route in rates.all_routes(conn)
+        for gateway_id in route.gateway_ids
+        if gateway_id in usable
+    }
+    priced = rates.priced(conn, operator.now())
+    return [
+        _finding("warning", "rates", f"Gateway {usable[gateway_id]} has no rate in {currency} that is valid now: no "
+                 f"message of {payer} goes through it; add one with `waypost rates add`.")
+        for (gateway_id, currency), payer in wanted.items()
+        if (gateway_id, currency) not in priced
+    ]  # fmt: skip
 
 
 def _problem(operator: Operator, row: Gateway) -> str | None:

@@ -57,6 +57,12 @@ def all_rates(conn: Connection) -> list[Rate]:
     return [Rate(**dict(row._mapping)) for row in conn.execute(select(rate).order_by(rate.c.id))]
 
 
+def priced(conn: Connection, now: int) -> set[tuple[str, str]]:
+    """The gateways and currencies (of each pair) for which any rate is valid at `now`."""
+    found = conn.execute(select(rate.c.gateway_id, rate.c.currency).where(rate.c.valid_from <= now).distinct())
+    return {(gateway_id, currency) for gateway_id, currency in found}
+
+
 def put_route(conn: Connection, row: Route) -> None:
     """Store a route in place of the one for the same app, channel and prefix."""
     conn.execute(
