@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -105,8 +106,11 @@ def test_what_is_not_enabled_is_never_imported(install: object) -> None:
         ("import no_such_module_anywhere", "failed", "ModuleNotFoundError"),
         ("def broken(", "failed", "SyntaxError"),
         ("raise SystemExit(1)", "failed", "SystemExit"),
+        ("\nraise ValueError('secret')", "failed", "raised ValueError (acme_t_bad.py:2)"),
+        (good().replace("title=", "name="), "failed", "channel_info raised TypeError (acme_t_bad.py:5)"),
         ("import asyncio; raise asyncio.CancelledError", "failed", "CancelledError"),
         ("", "failed", "channel_info"),
+        (good().replace('api="1.0"', "api=1.0"), "failed", 'must be like "1.0", not 1.0'),
         (good().replace("async def send", "def send"), "failed", "async def"),
         (good().replace("def price", "async def price"), "failed", "plain `def`"),
         (good().replace("send(ctx, message)", "send(ctx, *, message)"), "failed", "keyword-only"),
@@ -176,6 +180,26 @@ def test_a_pin_is_compared_as_names_of_distributions_are(install: object) -> Non
     assert load("t_x", t_x="Acme_SMS.too ")["t_x"].state == "loaded"
     missed = load("t_x", t_x="acme")["t_x"]
     assert (missed.state, "acme-sms-too and evil do" in missed.reason) == ("failed", True)
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [("missing", "raised AttributeError (missing)"), ("Channel", "t_x is the class Channel; name an instance of it")],
+)
+def test_an_entry_point_that_names_no_plugin_is_told_from_it(install: object, target: str, reason: str) -> None:
+    source = "from waypost.plugin import hookimpl\nclass Channel:\n @hookimpl\n def channel_info(self): pass\n"
+    install("acme", t_x=source)  # type: ignore[operator]
+    point = EntryPoint("t_x", f"acme_t_x:{target}", CHANNELS_GROUP)
+    record = load_channels(["t_x"], entry_points=[point])["t_x"]
+    assert (record.state, record.reason.startswith(("importing it " + reason, reason))) == ("failed", True)
+
+
+def test_a_class_of_static_hooks_is_as_good_as_a_module(install: object) -> None:
+    imported, *hooks = good().split("@hookimpl\n")
+    static = "".join(f" @staticmethod\n @hookimpl\n {hook}" for hook in hooks)
+    install("acme", t_x=f"{imported}class Channel:\n{static}")  # type: ignore[operator]
+    point = EntryPoint("t_x", "acme_t_x:Channel", CHANNELS_GROUP)
+    assert load_channels(["t_x"], entry_points=[point])["t_x"].state == "loaded"
 
 
 def test_what_is_enabled_but_not_installed_is_listed() -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import PurePath
+from traceback import walk_tb
 from typing import Any, Literal
 
 import pluggy
@@ -119,7 +120,7 @@ def _load(entry_point: metadata.EntryPoint) -> PluginRecord:
     except PASSING:
         raise
     except BaseException as error:  # noqa: BLE001 - whatever a stranger's module raises, SystemExit too
-        return _record(entry_point, "failed", f"importing it raised {type(error).__name__}{_where(error)}")
+        return _record(entry_point, "failed", f"importing it raised {type(error).__name__}{_where(error, entry_point)}")
     try:
         plugin = inspect_plugin(entry_point.name, implementation)
     except _IncompatibleError as error:
@@ -129,7 +130,11 @@ def _load(entry_point: metadata.EntryPoint) -> PluginRecord:
     except PASSING:
         raise
     except BaseException as error:  # noqa: BLE001 - channel_info is a stranger's code
-        return _record(entry_point, "failed", f"asking it for channel_info raised {type(error).__name__}")
+        return _record(
+            entry_point,
+            "failed",
+            f"asking it for channel_info raised {type(error).__name__}{_where(error, entry_point)}",
+        )
     return _record(entry_point, "loaded", "", plugin)
 
 
@@ -137,6 +142,8 @@ def inspect_plugin(name: str, implementation: object) -> ChannelPlugin:
     """Register a plugin in a manager of its own and check it. Raises `RulesBrokenError`."""
     manager = pluggy.PluginManager("waypost")
     manager.add_hookspecs(ChannelSpec)
+    if inspect.isclass(implementation) and _is_method(implementation):
+        raise RulesBrokenError(f"{name} is the class {implementation.__name__}; name an instance of it, or a module")
     _check_colours(name, implementation)
     info = _asked(implementation)
     if isinstance(info, ChannelInfo):
@@ -168,6 +175,11 @@ def inspect_plugin(name: str, implementation: object) -> ChannelPlugin:
     if info.receives == "listen" and "listen" not in hooks:
         raise RulesBrokenError(f"{name} says that it listens and lacks the hook listen; implement it")
     return ChannelPlugin(name, info, manager, hooks)
+
+
+def _is_method(implementation: type) -> bool:
+    """Whether a class's `channel_info` wants an instance; one of static methods is as good as a module."""
+    return inspect.isfunction(inspect.getattr_static(implementation, "channel_info", None))
 
 
 def _asked(implementation: object) -> object:
@@ -203,7 +215,7 @@ def _check_colours(name: str, implementation: object) -> None:
 def _check_api(name: str, info: ChannelInfo) -> None:
     try:
         major, minor = (int(part) for part in info.api.split("."))
-    except ValueError as error:
+    except (AttributeError, ValueError) as error:
         raise RulesBrokenError(f'{name}: channel_info().api must be like "1.0", not {info.api!r}') from error
     ours = ".".join(map(str, API_VERSION))
     if major != API_VERSION[0]:
@@ -215,13 +227,22 @@ def _check_api(name: str, info: ChannelInfo) -> None:
         raise _IncompatibleError(f"it needs plugin API {info.api} and this is {ours}; install a newer Waypost")
 
 
-def _where(error: BaseException) -> str:
-    """What an author needs to know of a failed import and may be shown: the module that is missing, the line."""
+def _where(error: BaseException, entry_point: metadata.EntryPoint) -> str:
+    """What an author needs to know of an error and may be shown: the module that is missing, the plugin's own line."""
     if isinstance(error, ImportError) and error.name:
         return f" ({error.name})"
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({PurePath(error.filename).name}:{error.lineno})"
-    return ""
+    package = _package(entry_point.value)
+    own = [at for at in walk_tb(error.__traceback__) if _package(str(at[0].f_globals.get("__name__"))) == package]
+    if own:
+        return f" ({PurePath(own[-1][0].f_code.co_filename).name}:{own[-1][1]})"
+    # Nothing of the plugin's raised it: its entry point names what the module does not hold.
+    return f" ({error.name})" if isinstance(error, AttributeError) and error.name else ""
+
+
+def _package(module: str) -> str:
+    return module.partition(":")[0].partition(".")[0].strip()
 
 
 def _distribution(entry_point: metadata.EntryPoint) -> tuple[str, str]:
