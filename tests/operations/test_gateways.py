@@ -62,6 +62,7 @@ async def test_the_host_can_use_what_was_stored(do: Do, operator: Operator, gate
         ({"settings": {}}, InvalidArgumentError, "settings.token"),
         ({"settings": {"token": 5}}, InvalidArgumentError, "settings.token"),
         ({"settings": {"token": "t", "colour": "red"}}, InvalidArgumentError, "settings.colour"),
+        ({"settings": {"tokn": "t"}}, InvalidArgumentError, "settings.tokn: known are: token"),
         ({"settings": "token"}, InvalidArgumentError, "settings"),
         ({"senders": [""]}, InvalidArgumentError, "senders"),
         ({"concurrency": 0}, InvalidArgumentError, "concurrency"),

@@ -34,6 +34,10 @@ def check(model: type[Settings], given: Mapping[str, Any]) -> Checked:
 
     A `$env` or `$file` reference that leads nowhere here may do so on the nodes: it is a warning.
     """
+    # First: what was mistyped is also missing under its right name, and that alone says less.
+    unknown = sorted(given.keys() - model.model_fields.keys())
+    if unknown:
+        raise InvalidArgumentError(f"settings.{unknown[0]}", f"known are: {', '.join(model.model_fields)}")
     resolved: dict[str, Any] = {}
     unresolved: dict[str, str] = {}
     for name, value in given.items():
@@ -54,9 +58,6 @@ def check(model: type[Settings], given: Mapping[str, Any]) -> Checked:
         raise InvalidArgumentError(
             "settings", f"the plugin's {model.__name__} raised {type(error).__name__}"
         ) from error
-    unknown = sorted(given.keys() - model.model_fields.keys())
-    if unknown:
-        raise InvalidArgumentError(f"settings.{unknown[0]}", f"known are: {', '.join(model.model_fields)}")
     return Checked(resolved, tuple(unresolved.values()))
 
 
