@@ -140,3 +140,4 @@ def test_what_may_not_be_meant_is_warned_of(acme: Run, deployment: Path) -> None
     assert acme("gateways", "disable", "one").code == 0
     told = acme("routes", "set", "--app", "shop", "--gateway", "one")
     assert (told.code, "Warning: one is disabled" in told.err) == (0, True)
+    assert acme("gateways", "enable", "one", "--json").json["status"] == "active"  # not "Did you mean 'disable'?"

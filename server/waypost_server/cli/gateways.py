@@ -109,9 +109,10 @@ def pause(
     present(ask("gateways.pause", gateway=gateway, reason=reason), lines, as_json=as_json)
 
 
+@group.command("enable", hidden=True)  # else who looks for it is told to try `disable`
 @group.command("resume")
 def resume(gateway: Gateway, *, as_json: Json = False) -> None:
-    """Send through it again."""
+    """Send through it again, whether it was paused or disabled."""
     present(ask("gateways.resume", gateway=gateway), lines, as_json=as_json)
 
 
