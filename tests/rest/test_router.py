@@ -23,6 +23,8 @@ from world import Partner
         ("HEAD", "/webhooks/sms_twilio", 405),
         ("PUT", "/api/webhook.php", 405),
         ("GET", "/api/send-sms.php", 405),
+        ("GET", "/partner/message/send", 405),
+        ("HEAD", "/partner/message/%73end?x=1", 405),
         ("GET", "/nowhere", 404),
         ("OPTIONS", "*", 404),
     ],

@@ -38,11 +38,13 @@ class Router:
     def __init__(self, routes: Iterable[Route], otherwise: Callable[[web.Request, list[str]], Answer]) -> None:
         self._dispatcher = web.UrlDispatcher()
         self._fixed: dict[tuple[str, str], Handler] = {}
+        self._methods: dict[str, set[str]] = {}
         self._otherwise = otherwise
         for route in routes:
             self._dispatcher.add_route(route.method, route.path, route.handler)
             if "{" not in route.path:
                 self._fixed[route.method, route.path] = route.handler
+                self._methods.setdefault(route.path, set()).add(route.method)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request."""
@@ -50,6 +52,10 @@ class Router:
         if handler is not None:
             return await handler(request)
         asked = cast("web.Request", request)
+        allowed_here = self._methods.get(asked.path)
+        if allowed_here is not None and asked.method not in allowed_here:
+            # Not to be taken for what a pattern matches: `send` is no message's id.
+            return self._otherwise(asked, sorted(allowed_here))
         found = await self._dispatcher.resolve(asked)
         if found.http_exception is not None:
             refusal = found.http_exception
