@@ -280,8 +280,8 @@ class ChannelInfo:
     sent to a recipient until then); others, such as `correlation` or `templates`, are for people and the contract kit.
     `last_receipt` is the last status the provider is sure to tell of: a message is settled there, or at DELIVERED.
     `account_ref_field` names the account setting that deliveries on a shared URL carry (a phone number id, a page id).
-    `idempotent_for` is the window in seconds in which the provider dedupes by our key; 0 where it does not.
-    `send_timeout` in seconds bounds one `send`.
+    `idempotent_for` is the window in seconds in which the provider dedupes by our key; 0 where it does not. A send is
+    repeated in it only as long as `send_timeout`, which bounds one `send` in seconds, is left of it.
     """
 
     channel: str
