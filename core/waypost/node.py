@@ -191,8 +191,8 @@ class Node:
     async def start(self) -> None:
         """Begin to work in this node's role."""
         now = self.clock.now()
-        me = nodes.Node(self.id, self.role, tuple(self.plugins), __version__, now, now)
-        await self.database.write(lambda conn: nodes.add(conn, me))
+        me = nodes.Node(self.id, self.role, tuple(self.plugins), __version__, started_at=now, seen_at=now)
+        await self.database.write(lambda conn: nodes.beat(conn, me))
         if self.role in ("all", "worker"):
             self.outbox.start()
             self.listeners.match()
@@ -200,7 +200,7 @@ class Node:
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._keep_directory(), name="directory"),
-            loop.create_task(self._beat(), name="heartbeat"),
+            loop.create_task(self._beat(me), name="heartbeat"),
             loop.create_task(self._forget(), name="retention"),
         ]
         if self.role != "api":
@@ -307,13 +307,13 @@ class Node:
             except Exception:  # noqa: BLE001 - a node that no longer looks would not hear of a single decision
                 _LOG.exception("directory.fault")
 
-    async def _beat(self) -> None:
+    async def _beat(self, me: nodes.Node) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT)
             try:
                 await self.database.sync_clock()
-                now = self.clock.now()
-                await self.database.write(lambda conn, now=now: nodes.beat(conn, self.id, now))  # type: ignore[misc]
+                alive = replace(me, seen_at=self.clock.now())
+                await self.database.write(lambda conn, alive=alive: nodes.beat(conn, alive))  # type: ignore[misc]
                 self.store_problem = None
             except StoreUnavailableError as error:
                 self.store_problem = str(error)

@@ -37,7 +37,7 @@ async def test_a_node_that_died_is_forgotten_and_one_that_is_silent_is_not(world
     dead, silent = new_id("node"), new_id("node")
     for name, seen in ((dead, now - DAY - 1), (silent, now - DAY + HOUR)):
         row = nodes.Node(name, "all", ("fake",), "0", seen, seen)
-        await world.database.write(lambda conn, row=row: nodes.add(conn, row))  # type: ignore[misc]
+        await world.database.write(lambda conn, row=row: nodes.beat(conn, row))  # type: ignore[misc]
     await world.start()
 
     async def gone() -> bool:
@@ -46,3 +46,22 @@ async def test_a_node_that_died_is_forgotten_and_one_that_is_silent_is_not(world
     await world.until(gone)
     left = {node.id for node in await world.database.read(lambda conn: nodes.alive(conn, 0))}
     assert left == {silent, world.node.id}
+
+
+async def test_a_node_that_was_forgotten_is_known_again_with_its_next_heartbeat(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was cut off, or the database came back from a backup."""
+    monkeypatch.setattr("waypost.node.HEARTBEAT", 0.01)
+    await world.start()
+    began = world.clock.now()
+    await world.database.write(lambda conn: nodes.remove(conn, world.node.id))
+    world.clock.advance(HOUR)
+
+    async def known() -> bool:
+        found = await world.database.read(lambda conn: nodes.alive(conn, 0))
+        return [(node.id, node.started_at, node.seen_at) for node in found] == [
+            (world.node.id, began, world.clock.now())
+        ]
+
+    await world.until(known)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import orjson
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, select, text
 
 from waypost.store.tables import node
 
@@ -22,23 +22,26 @@ class Node:
     seen_at: int
 
 
-def add(conn: Connection, row: Node) -> None:
-    """Register a node."""
+def beat(conn: Connection, row: Node) -> None:
+    """Say that a node is alive: for the first time, again, or after a silence in which it was forgotten."""
     conn.execute(
-        insert(node).values(
-            id=row.id,
-            role=row.role,
-            channels=orjson.dumps(row.channels).decode(),
-            version=row.version,
-            started_at=row.started_at,
-            seen_at=row.seen_at,
-        )
+        _BEAT,
+        {
+            "id": row.id,
+            "role": row.role,
+            "channels": orjson.dumps(row.channels).decode(),
+            "version": row.version,
+            "started": row.started_at,
+            "seen": row.seen_at,
+        },
     )
 
 
-def beat(conn: Connection, node_id: str, now: int) -> None:
-    """Say that a node is alive."""
-    conn.execute(update(node).where(node.c.id == node_id).values(seen_at=now))
+_BEAT = text("""
+    INSERT INTO node (id, role, channels, version, started_at, seen_at)
+    VALUES (:id, :role, :channels, :version, :started, :seen)
+    ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at
+""")
 
 
 def remove(conn: Connection, node_id: str) -> None:
