@@ -227,6 +227,20 @@ async def test_they_come_back_to_an_earlier_gateway_that_works_again(open_world:
     assert codes == ["GATEWAY_DISABLED", "TEMPORARY_FAILURE", "GATEWAY_DOWN"]
 
 
+async def test_a_gateway_that_may_be_probed_gets_nothing_of_its_own_queue(open_world: OpenWorld) -> None:
+    world, partner = await two_gateways(open_world)
+    await set_status(world, partner.gateways[1], "disabled")
+    await world.start()
+    lane = await bring_down(world, partner, partner.gateway)
+    waiting = await world.accept(partner)
+    await lane.stop(0)  # so that it is not probed by its own lane
+    world.clock.advance(OPEN_FOR)
+    assert lane.breaker.state == "half_open"
+    world.clock.advance(LATER)
+    await world.rest()
+    assert await world.kinds(waiting.message.id) == []
+
+
 async def test_what_somebody_else_took_meanwhile_is_not_claimed(open_world: OpenWorld) -> None:
     world, partner = await two_gateways(open_world)
     await set_status(world, partner.gateway, "paused")
@@ -234,10 +248,10 @@ async def test_what_somebody_else_took_meanwhile_is_not_claimed(open_world: Open
     now, other = world.clock.now(), partner.gateways[1].id
 
     def found(usable: Sequence[str], at: int) -> object:
-        return world.database.read(lambda conn: stranded(conn, partner.gateway.id, usable, at, 5))
+        return world.database.read(lambda conn: stranded(conn, [partner.gateway.id], usable, at, 5))
 
     assert await found([partner.gateway.id], now - 1) == await found(["gw_none"], now) == []
-    (step,) = await world.database.read(lambda conn: stranded(conn, partner.gateway.id, [other], now, 5))
+    (step,) = await world.database.read(lambda conn: stranded(conn, [partner.gateway.id], [other], now, 5))
     (claimed,) = await world.database.write(lambda conn: claim_stranded(conn, [step], "one", now + LEASE))
     assert (claimed.state, claimed.attempt, claimed.claims, claimed.owner) == ("claimed", 1, 1, "one")
     assert (await world.steps(admitted.message.id)) == [claimed]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from sqlalchemy import Connection
@@ -19,7 +20,6 @@ from waypost.outbox.lane import Lane
 from waypost.progress.case import Change, Report, Retry
 from waypost.routing import Directory
 from waypost.store.database import Database
-from waypost.store.gateways import Gateway
 from waypost.store.group_commit import GroupCommit
 from waypost.store.steps import Step, load_choices
 from waypost.store.stranded import claim_stranded, stranded
@@ -29,8 +29,8 @@ from waypost.store.stranded import claim_stranded, stranded
 PATIENCE = 15.0
 #: So many are moved on at a time.
 BATCH = 200
-#: How long a queue is left alone that had nothing more to move, in seconds; and in multiples of what the look took: a
-#: long queue of messages that have no other way is to cost next to nothing.
+#: How long the queues are left alone once there is nothing more to move, in seconds; and in multiples of what the look
+#: took: a long queue of messages that have no other way is to cost next to nothing.
 PAUSE, PAUSES_OF_LOOK = 2.0, 20
 
 _LOG = logger()
@@ -57,52 +57,46 @@ class Failover:
         self._results = results
         self._owner = owner
         self._lease = lease
-        #: When a gateway's queue is looked at next.
-        self._next_look: dict[str, int] = {}
+        self._next_look = 0
 
     async def once(self) -> bool:
-        """Look at the queues that nobody serves; say whether there is more to move at once."""
-        again = False
-        for gateway in self._directory().gateways.values():
-            code = self._why_stranded(gateway)
-            if code is None:
-                self._next_look.pop(gateway.id, None)
-            elif self._clock.now() >= self._next_look.get(gateway.id, 0):
-                again |= await self._relieve(gateway, code)
-        return again
-
-    def _why_stranded(self, gateway: Gateway) -> str | None:
-        """Why what waits for a gateway should wait no longer, if so."""
-        if gateway.status == "disabled":
-            return "GATEWAY_DISABLED"
-        lane = self._lanes.get(gateway.id)
-        is_down = gateway.status == "active" and lane is not None and lane.breaker.down_for() >= PATIENCE
-        return "GATEWAY_DOWN" if is_down else None
-
-    async def _relieve(self, gateway: Gateway, code: str) -> bool:
-        """Move on some of what waits for a gateway; say whether there is more."""
+        """Look once at the queues that nobody serves; say whether there is more to move."""
+        codes = self._stranding()
+        if not codes:
+            self._next_look = 0
+        if not codes or self._clock.now() < self._next_look:
+            return False
         began = time.perf_counter()
-        others = {
-            other: self._lanes[other]
-            for other, found in self._directory().gateways.items()
-            if other in self._lanes and found.status == "active" and found.channel == gateway.channel
-        }
-        up = {other for other, lane in others.items() if lane.breaker.state == "closed"}
-        moved = await self._move(gateway, up, BATCH, code)
-        for other, lane in others.items():
+        active = [gateway.id for gateway in self._directory().gateways.values() if gateway.status == "active"]
+        lanes = {gateway_id: self._lanes[gateway_id] for gateway_id in active if gateway_id in self._lanes}
+        up = {gateway_id for gateway_id, lane in lanes.items() if lane.breaker.state == "closed"}
+        moved = await self._move(codes, up, BATCH)
+        for gateway_id, lane in lanes.items():
             # One message finds out whether it works again; else nobody might ever know.
-            if other != gateway.id and lane.breaker.state == "half_open" and not lane.in_flight:
-                await self._move(gateway, {other}, 1, code)
+            if lane.breaker.state == "half_open" and not lane.in_flight:
+                others = {stranding: code for stranding, code in codes.items() if stranding != gateway_id}
+                await self._move(others, {gateway_id}, 1)
         pause = max(PAUSE, (time.perf_counter() - began) * PAUSES_OF_LOOK) if moved < BATCH else 0.0
-        self._next_look[gateway.id] = self._clock.now() + round(pause * SECOND)
+        self._next_look = self._clock.now() + round(pause * SECOND)
         return moved == BATCH
 
-    async def _move(self, gateway: Gateway, usable: Collection[str], most: int, code: str) -> int:
-        """Let so many at most go on through one of the usable gateways; return how many do."""
-        if not usable:
+    def _stranding(self) -> dict[str, str]:
+        """The gateways for which nothing should wait, each with the code that says why."""
+        codes = {}
+        for gateway in self._directory().gateways.values():
+            lane = self._lanes.get(gateway.id)
+            if gateway.status == "disabled":
+                codes[gateway.id] = "GATEWAY_DISABLED"
+            elif gateway.status == "active" and lane is not None and lane.breaker.down_for() >= PATIENCE:
+                codes[gateway.id] = "GATEWAY_DOWN"
+        return codes
+
+    async def _move(self, codes: Mapping[str, str], usable: Collection[str], most: int) -> int:
+        """Let so many at most leave these gateways for one of the usable ones; return how many do."""
+        if not codes or not usable:
             return 0
         now = self._clock.now()
-        found = await self._database.read(lambda conn: stranded(conn, gateway.id, usable, now, most))
+        found = await self._database.read(lambda conn: stranded(conn, codes, usable, now, most))
         if not found:
             return 0
         lease_until = now + round(self._lease * SECOND)
@@ -111,11 +105,12 @@ class Failover:
             return claim_stranded(conn, found, self._owner, lease_until)
 
         claimed = await self._database.write(claim)
-        moved = [self._results.submit(_moved_on(step, usable, code, now)) for step in claimed]
+        moved = [self._results.submit(_moved_on(step, usable, codes[step.gateway_id], now)) for step in claimed]
         for outcome in await asyncio.gather(*moved, return_exceptions=True):
             if isinstance(outcome, BaseException):  # it is claimed, and queued again where its lease ends
-                _LOG.error("failover.not_stored", gateway=gateway.id, problem=type(outcome).__name__)
-        _LOG.warning("failover.moved_on", gateway=gateway.id, reason=code, messages=len(claimed))
+                _LOG.error("failover.not_stored", problem=type(outcome).__name__)
+        for gateway_id, count in Counter(step.gateway_id for step in claimed).items():
+            _LOG.warning("failover.moved_on", gateway=gateway_id, reason=codes[gateway_id], messages=count)
         return len(claimed)
 
 
