@@ -292,13 +292,15 @@ async def test_a_route_replaces_the_one_before(do: Do, gateway: dict[str, Any]) 
 
 
 async def test_channels_are_listed_with_their_reasons(do: Do) -> None:
-    found = {row["id"]: (row["state"], row["channel"], row["reason"]) for row in await do("channels.list")}
-    assert found == {
+    listed = {row["id"]: row for row in await do("channels.list")}
+    assert {name: (row["state"], row["channel"], row["reason"]) for name, row in listed.items()} == {
         "bad": ("failed", None, "importing it raised ImportError"),
         "fake": ("loaded", "SMS", ""),
         "fake_mail": ("loaded", "EMAIL", ""),
         "off": ("disabled", None, "it is not enabled"),
     }
+    assert listed["fake"]["limits"] == {"text_length": None, "media_bytes": None, "recipients": 1}
+    assert listed["off"]["limits"] == {}
 
 
 async def test_a_pause_beside_an_update_is_not_lost(

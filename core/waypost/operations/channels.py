@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from waypost.host.loader import PluginRecord
@@ -30,6 +31,7 @@ def shown(record: PluginRecord) -> dict[str, Any]:
         "hooks": sorted(record.hooks),
         "features": sorted(info.features) if info else [],
         "content": sorted(info.content_kinds) if info else [],
+        "limits": asdict(info.limits) if info else {},
         "last_receipt": info.last_receipt if info else None,
         "settings": sorted(info.account_settings.model_fields) if info else [],
         "provider_app_settings": sorted(info.provider_app_settings.model_fields) if info else [],
