@@ -6,6 +6,7 @@ time now and then and counts on from there by its own monotonic clock.
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -14,6 +15,8 @@ SECOND = 1_000_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
+#: A clock that is set forward by more than this at a time leaps: somebody corrected it, or the machine slept.
+LEAP = 5 * SECOND
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -24,12 +27,17 @@ class Clock(Protocol):
     def now(self) -> int:
         """Microseconds since the epoch."""
 
+    def since_leap(self) -> float:
+        """Seconds that have truly passed since it leapt forward; infinite where it never did."""
+
 
 class SystemClock:
     """The machine's own clock, which never runs backwards within a process."""
 
     def __init__(self) -> None:
-        self.set_now(time.time_ns() // 1000)
+        self._anchor = (time.time_ns() - time.monotonic_ns()) // 1000
+        self._is_following = False
+        self._leapt_at = -math.inf
 
     def now(self) -> int:
         """Microseconds since the epoch, counted on by the monotonic clock."""
@@ -37,7 +45,17 @@ class SystemClock:
 
     def set_now(self, now: int) -> None:
         """Follow another clock from here on, such as the database's."""
-        self._anchor = now - time.monotonic_ns() // 1000
+        anchor = now - time.monotonic_ns() // 1000
+        if self._is_following and anchor - self._anchor > LEAP:
+            self._leapt_at = time.monotonic()
+        self._anchor, self._is_following = anchor, True
+
+    def since_leap(self) -> float:
+        """Seconds that have truly passed since it was set forward by more than `LEAP`; infinite where it never was.
+
+        Not by what it was set to first: nothing had been measured by it.
+        """
+        return time.monotonic() - self._leapt_at
 
 
 def to_datetime(micros: int) -> datetime:

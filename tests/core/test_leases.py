@@ -7,12 +7,14 @@ import asyncio
 import pytest
 from fake_channel import FakeChannel
 from sqlalchemy import Connection
+from waypost.admission.request import FallbackRequest
 from waypost.clock import DAY, HOUR, MINUTE, SECOND
 from waypost.lifecycle.evidence import Evidence, core_key
 from waypost.outbox import sweeper
 from waypost.outbox.attempt import evidence
+from waypost.outbox.lane import MARGIN
 from waypost.outbox.sweeper import MAX_CLAIMS
-from waypost.plugin import DeliveryUpdate, OutcomeUnknown, SendResult, Transient
+from waypost.plugin import DeliveryUpdate, LookupResult, OutcomeUnknown, SendResult, Transient
 from waypost.progress.case import Report
 from waypost.store import events, steps
 from waypost.store.database import Database
@@ -75,6 +77,87 @@ async def test_what_was_being_sent_is_unknown_and_never_sent_again(world: World,
         partner, DeliveryUpdate(event_id="e", status="delivered", correlation=f"{admitted.message.id}.1.1")
     )
     assert (await world.message(admitted.message.id)).status == "DELIVERED"
+
+
+async def test_what_is_being_sent_while_the_clock_leaps_is_not_sent_again(open_world: OpenWorld) -> None:
+    """Its lease is over by the clock; but its provider, who is asked what became of it, may be about to get it."""
+    channel = FakeChannel(hooks=frozenset({"lookup"}))
+    world = await open_world(channel)
+    answered = asyncio.Event()
+
+    async def answer(*_: object) -> SendResult:
+        await answered.wait()
+        return SendResult()
+
+    channel.answer_everybody(answer)
+    channel.lookup_answers.append(LookupResult(found=False))
+    partner = await world.partner()
+    await world.start()
+    admitted = await world.accept(partner)
+    await channel.called(1)
+    for _ in range(3):
+        world.clock.leap(10 * MINUTE)
+        await world.rest()
+    assert await world.kinds(admitted.message.id) == ["sending"]
+    answered.set()
+    await world.status(admitted, "SENT")
+    assert (len(channel.sent), channel.looked_up) == (1, [])
+
+
+async def test_a_fallback_that_is_being_sent_while_the_clock_leaps_keeps_its_lease(open_world: OpenWorld) -> None:
+    """Also where the step before it is due."""
+    chat, sms = FakeChannel("chat", channel="CHAT"), FakeChannel("sms")
+    world = await open_world(chat, sms)
+    answered = asyncio.Event()
+
+    async def answer(*_: object) -> SendResult:
+        await answered.wait()
+        return SendResult()
+
+    sms.answer_everybody(answer)
+    gateways = await world.gateway(chat), await world.gateway(sms)
+    for gateway in gateways:
+        await world.rate(gateway, PRICE)
+    partner = await world.partner(*gateways)
+    await world.start()
+    fallback = FallbackRequest(channel="SMS", after=30, until="delivered")
+    admitted = await world.accept(partner, channel="CHAT", fallback=(fallback,))
+    await world.status(admitted, "SENT")
+    world.clock.advance(31 * SECOND)
+    await sms.called(1)
+    world.clock.leap(30 * DAY)
+
+    async def is_closed() -> bool:
+        return "window_closed" in await world.kinds(admitted.message.id)
+
+    await world.until(is_closed)
+    await world.rest()
+    assert [step.state for step in await world.steps(admitted.message.id)] == ["sent", "sending"]
+    answered.set()
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+async def test_whose_worker_vanished_before_the_clock_leapt_is_found_later(
+    world: World, partner: Partner, is_begun: bool
+) -> None:
+    admitted = await world.accept(partner)
+    step = await claim(world, partner)
+    if is_begun:
+        await begin(world, step)
+    await world.start()
+    world.clock.leap(10 * MINUTE)
+    world.clock.let_pass(LEASE / SECOND + MARGIN - 1)
+    await world.rest()
+    assert (await world.step(admitted.message.id)).owner == DEAD
+    world.clock.let_pass(1)
+    await world.status(admitted, "UNKNOWN" if is_begun else "SENT")
+
+
+async def test_a_leap_of_the_clock_lets_expire_what_nobody_has(world: World, partner: Partner) -> None:
+    admitted = await world.accept(partner, validity=60)
+    world.clock.leap(10 * MINUTE)
+    await world.start()
+    await world.status(admitted, "EXPIRED")
 
 
 async def test_the_result_of_a_frozen_worker_is_still_believed(world: World, partner: Partner) -> None:

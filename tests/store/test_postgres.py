@@ -360,7 +360,7 @@ async def test_hot_lookups_never_scan_a_table(postgres: PostgresDatabase) -> Non
         assert len(claimed) == 64
         steps.begin_sending(conn, claimed, "node", 0)
         steps.next_due(conn, "gw_1")
-        assert len(steps.due_wakes(conn, 1_000_100, 500)) > 0
+        assert len(steps.due_wakes(conn, 1_000_100, 500, leased=True)) > 0
         keys.standing_by_digest(conn, "none")
         admissions.lock(conn, ["none"], ["none"])
         ledger.lock_balances(conn, ["none"])

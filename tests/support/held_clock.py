@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from waypost.clock import SECOND, SystemClock
 
 
@@ -10,6 +12,7 @@ class HeldClock(SystemClock):
 
     def __init__(self, now: int = 1_800_000_000 * SECOND) -> None:
         self._now = now
+        self._since_leap = math.inf
 
     def now(self) -> int:
         return self._now
@@ -22,3 +25,15 @@ class HeldClock(SystemClock):
 
     def advance(self, micros: int) -> None:
         self._now += micros
+
+    def leap(self, micros: int) -> None:
+        """Advance without time's passing."""
+        self._now += micros
+        self._since_leap = 0.0
+
+    def let_pass(self, seconds: float) -> None:
+        """Let so much time pass since the last leap, and nothing else."""
+        self._since_leap += seconds
+
+    def since_leap(self) -> float:
+        return self._since_leap

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from held_clock import HeldClock
 from hypothesis import given
 from hypothesis import strategies as st
-from waypost.clock import DAY, SECOND, SystemClock, from_datetime, iso, to_datetime
+from waypost.clock import DAY, LEAP, SECOND, SystemClock, from_datetime, iso, to_datetime
 from waypost.ids import is_id, new_id
 from waypost.money import MAX_MICROS, InvalidAmountError, format_amount, parse_amount
 
@@ -64,6 +65,19 @@ def test_the_system_clock_follows_another_and_never_stands_still() -> None:
     first = clock.now()
     assert 5 * DAY <= first < 5 * DAY + SECOND
     assert clock.now() >= first
+
+
+def test_the_system_clock_knows_how_long_ago_it_was_set_forward() -> None:
+    clock = SystemClock()
+    clock.set_now(clock.now() + DAY)
+    assert clock.since_leap() == math.inf, "it was only set"
+    clock.set_now(clock.now() + LEAP - SECOND)
+    clock.set_now(clock.now() - DAY)
+    assert clock.since_leap() == math.inf
+    clock.set_now(clock.now() + LEAP + SECOND)
+    since = clock.since_leap()
+    assert 0 <= since < 1
+    assert clock.since_leap() >= since
 
 
 def test_a_manual_clock_stands_still() -> None:

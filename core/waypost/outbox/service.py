@@ -14,7 +14,7 @@ from waypost.host.accounts import Accounts
 from waypost.log import logger
 from waypost.outbox.failover import Failover
 from waypost.outbox.health import Health
-from waypost.outbox.lane import Lane, LaneTools
+from waypost.outbox.lane import MARGIN, Lane, LaneTools
 from waypost.outbox.resolver import Resolver
 from waypost.outbox.sweeper import BATCH, POISONED_FOR, Swept, sweep
 from waypost.plugin.errors import AccountBlocked
@@ -173,17 +173,28 @@ class Outbox:
 
     async def sweep_once(self) -> bool:
         """Look at what is due, once; say whether there is more."""
-        now = self._clock.now()
-        due = await self._database.read(lambda conn: steps.due_wakes(conn, now, BATCH))
+        now, leases_end = self._clock.now(), self._leases_end()
+        due = await self._database.read(lambda conn: steps.due_wakes(conn, now, BATCH, leased=leases_end))
         if due:
-            await self._sweep(due, now)
+            await self._sweep(due, now, leases_end=leases_end)
         return len(due) >= BATCH
 
-    async def _sweep(self, due: Sequence[str], now: int) -> None:
+    def _leases_end(self) -> bool:
+        """Whether a lease that is over by the clock is over: where the clock leapt, its worker may be at it still.
+
+        Other nodes have taken leases by the old time until they noticed, which the second `MARGIN` is for.
+        """
+        plugins = map(self._accounts.plugin, self._directory().gateways.values())
+        longest = max((plugin.info.send_timeout for plugin in plugins if plugin is not None), default=0.0)
+        return self._clock.since_leap() >= max(self._tools.lease, longest + MARGIN) + MARGIN
+
+    async def _sweep(self, due: Sequence[str], now: int, *, leases_end: bool) -> None:
         """Sweep these; where that fails, halve them until the culprit is alone and can be put aside for a while."""
         room = self._resolver.room()
         try:
-            swept: Swept = await self._database.write(lambda conn: sweep(conn, due, self._rules, now, room))
+            swept: Swept = await self._database.write(
+                lambda conn: sweep(conn, due, self._rules, now, room, leases_end=leases_end)
+            )
         except StoreUnavailableError:
             raise
         except Exception:  # noqa: BLE001 - one message must not hold up the others' deadlines
@@ -192,8 +203,8 @@ class Outbox:
                 await self._database.write(lambda conn: steps.put_off(conn, due[0], now, now + POISONED_FOR))
                 return
             middle = len(due) // 2
-            await self._sweep(due[:middle], now)
-            await self._sweep(due[middle:], now)
+            await self._sweep(due[:middle], now, leases_end=leases_end)
+            await self._sweep(due[middle:], now, leases_end=leases_end)
             return
         self._tell(swept.changes)
         for step, message in swept.lookups:

@@ -26,7 +26,7 @@ from waypost.progress.case import Change, Report, Retry, Rules
 from waypost.progress.report import report
 from waypost.store import messages, steps
 from waypost.store.messages import Message
-from waypost.store.steps import Step
+from waypost.store.steps import LEASED, Step
 
 _LOG = logger()
 
@@ -55,8 +55,10 @@ class Swept:
     lookups: tuple[tuple[Step, Message], ...]
 
 
-def sweep(conn: Connection, due: Sequence[str], rules: Rules, now: int, room: Room) -> Swept:
-    """Look at messages that are due; there is room for so many lookups."""
+def sweep(
+    conn: Connection, due: Sequence[str], rules: Rules, now: int, room: Room, *, leases_end: bool = True
+) -> Swept:
+    """Look at messages that are due; there is room for so many lookups. Unless `leases_end`, no lease is over."""
     locked = messages.lock_many(conn, due)
     reports: list[Report] = []
     lookups: list[Step] = []
@@ -64,7 +66,7 @@ def sweep(conn: Connection, due: Sequence[str], rules: Rules, now: int, room: Ro
     left = dict(room)
     for found in steps.of_messages(conn, locked.keys()).values():
         for step in found:
-            if step.wake_at is None or step.wake_at > now:
+            if step.wake_at is None or step.wake_at > now or (step.state in LEASED and not leases_end):
                 continue
             before[step.message_id, step.step_no] = step.state
             if step.state == "unknown" and now < (step.window_until or now):

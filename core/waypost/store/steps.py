@@ -112,6 +112,9 @@ class Step:
     after: int | None = None
 
 
+#: The states in which a worker has a step, until its lease ends at `wake_at`.
+LEASED = ("claimed", "sending")
+
 _COLUMNS = tuple(Step.__dataclass_fields__)
 #: Not `attempt`: only a claim counts on, which asks for no lock; a number that was given out is never given out again.
 _CHANGING = (
@@ -296,10 +299,11 @@ def release_claims(conn: Connection, owner: str) -> int:
     return int(released.rowcount)
 
 
-def due_wakes(conn: Connection, now: int, limit: int) -> list[str]:
-    """The messages with a step whose `wake_at` has come, longest overdue first."""
+def due_wakes(conn: Connection, now: int, limit: int, *, leased: bool) -> list[str]:
+    """The messages with a step whose `wake_at` has come, longest overdue first; `leased` ones or not."""
+    of_nobody = "" if leased else f" AND state NOT IN ({', '.join(repr(state) for state in LEASED)})"
     rows = conn.execute(
-        text("SELECT message_id FROM step WHERE wake_at <= :now ORDER BY wake_at LIMIT :limit"),
+        text(f"SELECT message_id FROM step WHERE wake_at <= :now{of_nobody} ORDER BY wake_at LIMIT :limit"),
         {"now": now, "limit": limit},
     )
     return list(dict.fromkeys(row[0] for row in rows))
