@@ -11,14 +11,14 @@ from typing import Literal, TypeVar
 import aiohttp
 from sqlalchemy import Connection
 
-from waypost import __version__
 from waypost.admission.candidate import Candidate
 from waypost.admission.desk import Desk
-from waypost.clock import HOUR
 from waypost.config import Config
+from waypost.heartbeat import Heartbeat
 from waypost.host.accounts import Accounts
 from waypost.host.dispatch import ChannelPlugin
 from waypost.host.loader import PluginRecord, load_channels
+from waypost.host.session import close_session, shared_session
 from waypost.host.watchdog import Watchdog
 from waypost.host.wrappers import load_wrappers
 from waypost.ids import new_id
@@ -30,9 +30,9 @@ from waypost.metrics import Metrics
 from waypost.outbox.service import Outbox
 from waypost.plugin.types import LastReceipt
 from waypost.progress.case import Change, Rules
-from waypost.retention import EVERY, forget_old
+from waypost.retention import keep_forgetting
 from waypost.routing import Directory, load_directory
-from waypost.store import listeners, migrate, nodes, rates, steps
+from waypost.store import listeners, migrate, rates, steps
 from waypost.store.database import Database, StoreUnavailableError, Work, open_database
 from waypost.store.hints import Hints
 from waypost.store.inbound import Inbound
@@ -44,7 +44,6 @@ Role = Literal["all", "api", "worker"]
 
 #: A send's own deadline, and some: how long stopping waits for sends under way, in seconds.
 PATIENCE = 35.0
-HEARTBEAT = 5.0
 #: So many of the store's connections serve what partners ask for, at most.
 READS = 4
 #: How long one waits for its turn, in seconds.
@@ -146,9 +145,8 @@ class Node:
         self._refresh_now = asyncio.Event()
         self._refreshing = asyncio.Lock()
         self._reading = asyncio.Semaphore(READS)
+        self.heartbeat = Heartbeat(database, self.id, role, self.plugins)
         self.ready = False
-        #: Why the last heartbeat could not be stored: a store that only reads, or is full, still answers.
-        self.store_problem: str | None = None
 
     # ---- life
 
@@ -164,7 +162,7 @@ class Node:
         try:
             return await cls._opened(config, role, database, http, alone=alone)
         except BaseException:
-            await aiohttp.ClientSession.close(http)
+            await close_session(http)
             await database.close()
             raise
 
@@ -190,9 +188,7 @@ class Node:
 
     async def start(self) -> None:
         """Begin to work in this node's role."""
-        now = self.clock.now()
-        me = nodes.Node(self.id, self.role, tuple(self.plugins), __version__, started_at=now, seen_at=now)
-        await self.database.write(lambda conn: nodes.beat(conn, me))
+        await self.heartbeat.begin()
         if self.role in ("all", "worker"):
             self.outbox.start()
             self.listeners.match()
@@ -200,8 +196,8 @@ class Node:
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._keep_directory(), name="directory"),
-            loop.create_task(self._beat(me), name="heartbeat"),
-            loop.create_task(self._forget(), name="retention"),
+            loop.create_task(self.heartbeat.go_on(), name="heartbeat"),
+            loop.create_task(keep_forgetting(self.database, idempotency=self.config.idempotency), name="retention"),
         ]
         if self.role != "api":
             self._tasks.append(loop.create_task(self.hints.listen(), name="hints"))
@@ -223,8 +219,8 @@ class Node:
         await self.accounts.close()
         self.watchdog.stop()
         with contextlib.suppress(StoreUnavailableError):
-            await self.database.write(lambda conn: nodes.remove(conn, self.id))
-        await aiohttp.ClientSession.close(self.http)
+            await self.heartbeat.end()
+        await close_session(self.http)
         await self.database.close()
 
     async def read(self, work: Work[T]) -> T:
@@ -307,31 +303,6 @@ class Node:
             except Exception:  # noqa: BLE001 - a node that no longer looks would not hear of a single decision
                 _LOG.exception("directory.fault")
 
-    async def _beat(self, me: nodes.Node) -> None:
-        while True:
-            await asyncio.sleep(HEARTBEAT)
-            try:
-                await self.database.sync_clock()
-                alive = replace(me, seen_at=self.clock.now())
-                await self.database.write(lambda conn, alive=alive: nodes.beat(conn, alive))  # type: ignore[misc]
-                self.store_problem = None
-            except StoreUnavailableError as error:
-                self.store_problem = str(error)
-                _LOG.error("heartbeat.store_unavailable", problem=str(error))
-            except Exception:  # noqa: BLE001 - a node whose heart stands still is taken for dead
-                _LOG.exception("heartbeat.fault")
-
-    async def _forget(self) -> None:
-        while True:
-            try:
-                if forgotten := await forget_old(self.database, idempotency=self.config.idempotency):
-                    _LOG.info("retention.forgot", idempotency_keys=forgotten)
-            except StoreUnavailableError as error:
-                _LOG.error("retention.store_unavailable", problem=str(error))
-            except Exception:  # noqa: BLE001 - a fault of one hour must not be that of all later ones
-                _LOG.exception("retention.fault")
-            await asyncio.sleep(EVERY)
-
     # ---- what the parts tell each other
 
     def _admitted(self, items: Sequence[Candidate]) -> None:
@@ -371,12 +342,10 @@ class Node:
         return plugin.info.last_receipt if plugin else "delivered"
 
     def _receipt_window(self, gateway_id: str) -> int:
-        gateway = self.directory.gateways.get(gateway_id)
-        return gateway.receipt_window if gateway else 72 * HOUR
+        return self.directory.receipt_window(gateway_id)
 
     def _on_unknown(self, app_id: str) -> str:
-        app = self.directory.apps.get(app_id)
-        return app.on_unknown if app else "hold"
+        return self.directory.on_unknown(app_id)
 
     def _announce_plugins(self) -> None:
         for record in self.records.values():
@@ -385,16 +354,3 @@ class Node:
             if record.state in ("failed", "incompatible"):
                 _LOG.error("plugin.refused", plugin=record.id, distribution=record.distribution, state=record.state,
                            reason=record.reason)  # fmt: skip
-
-
-def shared_session() -> aiohttp.ClientSession:
-    """The one session all plugins share: no cookies, no proxies, connections kept shorter than providers do."""
-    connector = aiohttp.TCPConnector(limit=1000, limit_per_host=200, keepalive_timeout=15, ttl_dns_cache=60)
-    session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
-    # A plugin that closes it, or leaves an `async with` of it, would end every other plugin's sends.
-    session.close = _refuse_to_close  # type: ignore[method-assign]
-    return session
-
-
-async def _refuse_to_close() -> None:
-    raise RuntimeError("ctx.http is shared by all plugins; leave it open")

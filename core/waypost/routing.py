@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
+from waypost.clock import HOUR
 from waypost.plugin.types import Address
 from waypost.rates import RateCard
 from waypost.store import apps, gateways, rates
 from waypost.store.apps import App
 from waypost.store.gateways import Gateway, ProviderApp
 from waypost.store.rates import Route
+
+#: For a gateway that nobody knows.
+RECEIPT_WINDOW = 72 * HOUR
 
 
 def destination_of(address: Address) -> str:
@@ -51,6 +55,16 @@ class Directory:
         """The places of those gateways that are disabled, or not there."""
         found = enumerate(map(self.gateways.get, gateway_ids))
         return frozenset(place for place, gateway in found if gateway is None or gateway.status == "disabled")
+
+    def receipt_window(self, gateway_id: str) -> int:
+        """How long a gateway's receipts are waited for, in microseconds."""
+        gateway = self.gateways.get(gateway_id)
+        return gateway.receipt_window if gateway else RECEIPT_WINDOW
+
+    def on_unknown(self, app_id: str) -> str:
+        """What an app wishes where it is not known whether its message was sent: hold, resend or fallback."""
+        app = self.apps.get(app_id)
+        return app.on_unknown if app else "hold"
 
     def by_account_ref(self, plugin: str, account_ref: str) -> tuple[Gateway, ...]:
         """The gateways of a plugin that an account reference may mean."""

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
 
-import aiohttp
 import pytest
 from fake_channel import FakeChannel
 from inbound_stage import inbox_of, owned, read_again, states, wrote
 from waypost.clock import HOUR, MINUTE
+from waypost.host.session import close_session
 from waypost.inbox import service
 from waypost.inbox.service import LARGE, MOST_TRIES
 from waypost.plugin import (
@@ -159,7 +159,7 @@ async def test_a_delivery_that_kills_every_node_is_given_up_and_its_neighbours_a
             with pytest.raises(KeyboardInterrupt):
                 await another.node.inbox.tend_once()
         finally:
-            await aiohttp.ClientSession.close(another.node.http)
+            await close_session(another.node.http)
     await world.node.inbox.tend_once()
     assert sorted(row.provider_id for row in await inbox_of(world, partner)) == ["a", "z"]
     assert await states(world.database) == [

@@ -52,7 +52,7 @@ async def test_a_node_that_was_forgotten_is_known_again_with_its_next_heartbeat(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was cut off, or the database came back from a backup."""
-    monkeypatch.setattr("waypost.node.HEARTBEAT", 0.01)
+    monkeypatch.setattr("waypost.heartbeat.EVERY", 0.01)
     await world.start()
     began = world.clock.now()
     await world.database.write(lambda conn: nodes.remove(conn, world.node.id))

@@ -90,7 +90,7 @@ async def test_a_fault_of_the_servers_own_is_logged_with_its_place(
 @pytest.mark.postgres
 async def test_a_node_whose_store_only_reads_is_not_ready(run: RunDeployment, monkeypatch: pytest.MonkeyPatch) -> None:
     """A standby, or one whose disk is full: it answers, and every send is refused."""
-    monkeypatch.setattr("waypost.node.HEARTBEAT", 0.01)
+    monkeypatch.setattr("waypost.heartbeat.EVERY", 0.01)
     gateway = await run([], [FakeChannel()])
 
     async def is_ready() -> bool:

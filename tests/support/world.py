@@ -17,9 +17,10 @@ from waypost.admission.candidate import Admitted
 from waypost.admission.request import SendRequest
 from waypost.clock import HOUR, SECOND
 from waypost.config import Config
+from waypost.host.session import shared_session
 from waypost.ids import new_id
 from waypost.lifecycle.evidence import Evidence
-from waypost.node import Node, shared_session
+from waypost.node import Node
 from waypost.plugin import ChannelEvent, WebhookReply
 from waypost.store import apps, events, gateways, keys, ledger, messages, organizations, rates, steps
 from waypost.store.apps import App

@@ -113,8 +113,8 @@ class Health:
 
         Raises `StoreUnavailableError`, also where it answers and does not store.
         """
-        if self._node.store_problem is not None:
-            raise StoreUnavailableError(self._node.store_problem)
+        if self._node.heartbeat.problem is not None:
+            raise StoreUnavailableError(self._node.heartbeat.problem)
         reading = asyncio.create_task(self._node.database.read(work))
         self._asked.add(reading)
         reading.add_done_callback(self._answered)
