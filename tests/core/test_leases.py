@@ -146,10 +146,10 @@ async def test_whose_worker_vanished_before_the_clock_leapt_is_found_later(
         await begin(world, step)
     await world.start()
     world.clock.leap(10 * MINUTE)
-    world.clock.let_pass(LEASE / SECOND + MARGIN - 1)
+    world.clock.advance(LEASE + round(MARGIN * SECOND) - SECOND)
     await world.rest()
     assert (await world.step(admitted.message.id)).owner == DEAD
-    world.clock.let_pass(1)
+    world.clock.advance(SECOND)
     await world.status(admitted, "UNKNOWN" if is_begun else "SENT")
 
 

@@ -1,4 +1,4 @@
-"""Storms: sends, fallbacks, unknown outcomes, look-ups, contradictory receipts, pauses, outages and time, at random.
+"""Storms: sends, fallbacks, unknown outcomes, look-ups, contradictory receipts, pauses, outages and clocks, at random.
 
 Whatever came to pass, afterwards every message has its end, no credit is held, the books balance, and nobody got a
 message twice but for an app that wishes to resend. `WAYPOST_STORMS=100` weathers more of them by hand.
@@ -54,6 +54,11 @@ class Provider:
         self.keys: dict[str, tuple[str, int]] = {}
         #: The gateways through which it cannot be reached just now.
         self.out_of_reach: set[str] = set()
+        #: Sends that are on their way to it, until it lets them in.
+        self.on_their_way = 0
+        self.lets_in = asyncio.Event()
+        #: How far our clock has leapt; its own has not.
+        self.leapt = 0
         self.world: World
 
     def channel(self, name: str) -> FakeChannel:
@@ -66,7 +71,11 @@ class Provider:
         return channel
 
     async def send(self, ctx: Context, message: OutboundMessage) -> SendResult:
-        now = self.world.clock.now()  # it is there at once, however late its answer
+        if self.chance.random() < 0.2:
+            self.on_their_way += 1
+            await self.lets_in.wait()
+            self.on_their_way -= 1
+        now = self.world.clock.now() - self.leapt  # it is there at once, however late its answer
         await asyncio.sleep(0)
         if ctx.gateway_id in self.out_of_reach:
             raise Transient
@@ -79,6 +88,14 @@ class Provider:
         if lot < 0.9:
             raise self.chance.choice([OutcomeUnknown(), Transient(), RateLimited(retry_after=30, scope="recipient")])
         raise Permanent
+
+    async def time_passes(self, micros: int) -> None:
+        """Let time pass; before it has, what is on its way is there."""
+        self.lets_in.set()
+        while self.on_their_way:
+            await asyncio.sleep(0)
+        self.lets_in.clear()
+        self.world.clock.advance(micros)
 
     def _arrived(self, ctx: Context, now: int) -> str:
         key = ctx.idempotency_key
@@ -118,7 +135,7 @@ async def something_happens(world: World, partner: Partner, provider: Provider, 
         try:
             made.append(await world.accept(partner, to, fallback=tuple(further), validity=validity))
         except (InsufficientCredit, ChannelConfigNotFound):
-            world.clock.advance(MINUTE)
+            await provider.time_passes(MINUTE)
     elif lot < 0.6 and provider.ids:
         provider_id, correlation = chance.choice(list(provider.ids.items()))
         named = provider_id if chance.random() < 0.7 else None
@@ -126,8 +143,13 @@ async def something_happens(world: World, partner: Partner, provider: Provider, 
         event = f"e{chance.randint(0, 10**9)}"
         update = DeliveryUpdate(event_id=event, status=status, provider_id=named, correlation=correlation)  # type: ignore[arg-type]
         await world.tell(partner, update, gateway=gateway)
+    elif lot < 0.68:
+        for by in (chance.choice([10 * SECOND, 10 * MINUTE, HOUR]), 10 * SECOND, 10 * SECOND):
+            world.clock.leap(by)
+            provider.leapt += by
+            await world.rest()
     elif lot < 0.85:
-        world.clock.advance(chance.choice([SECOND, 5 * SECOND, 30 * SECOND, 2 * MINUTE, 10 * MINUTE]))
+        await provider.time_passes(chance.choice([SECOND, 5 * SECOND, 30 * SECOND, 2 * MINUTE, 10 * MINUTE]))
     elif lot < 0.92:
         status = chance.choice(["paused", "disabled", "active", "active", "active"])
         await world.decide(lambda conn: gateways.set_status(conn, gateway.id, status, ""))
@@ -140,6 +162,7 @@ async def something_happens(world: World, partner: Partner, provider: Provider, 
 async def all_is_over(world: World, partner: Partner, provider: Provider) -> None:
     """Let the gateways work and time pass, until every receipt window has closed."""
     provider.out_of_reach.clear()
+    provider.lets_in.set()
     for gateway in partner.gateways:
         await world.decide(lambda conn, gateway=gateway: gateways.set_status(conn, gateway.id, "active", ""))  # type: ignore[misc]
     for pause in (*[2 * HOUR] * 60, *[12 * HOUR] * 20):

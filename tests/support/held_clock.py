@@ -25,15 +25,12 @@ class HeldClock(SystemClock):
 
     def advance(self, micros: int) -> None:
         self._now += micros
+        self._since_leap += micros / SECOND
 
     def leap(self, micros: int) -> None:
         """Advance without time's passing."""
         self._now += micros
         self._since_leap = 0.0
-
-    def let_pass(self, seconds: float) -> None:
-        """Let so much time pass since the last leap, and nothing else."""
-        self._since_leap += seconds
 
     def since_leap(self) -> float:
         return self._since_leap
