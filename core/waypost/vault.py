@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,11 +47,13 @@ class Vault:
         vault = cls.of_file(key_file)
         if vault is None:
             try:
-                _make_file(key_file)
+                with contextlib.suppress(FileExistsError):  # another process was quicker: its key it is
+                    _make_file(key_file)
             except OSError as error:
                 raise VaultError(_unusable(key_file, error.strerror)) from error
             vault = cls.of_file(key_file)
-            assert vault is not None
+            if vault is None:
+                raise VaultError(_unusable(key_file, "it is a link to a file that is not there"))
         return vault
 
     @classmethod
@@ -115,13 +119,20 @@ def _decode(key: str) -> bytes:
 
 
 def _make_file(key_file: Path) -> None:
-    """Write a new key into a file that is not there yet, as safely as what it will seal; only its owner reads it."""
+    """Write a new key into a file that is not there yet, as safely as what it will seal; only its owner reads it.
+
+    It gets its name once all is in it, so that nobody ever finds half a key. Raises `FileExistsError`.
+    """
     key_file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(new_key() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    descriptor, draft = tempfile.mkstemp(prefix=f"{key_file.name}.", dir=key_file.parent)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(new_key() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, key_file)  # unlike a renaming, it replaces no other's key
+    finally:
+        Path(draft).unlink()
     folder = os.open(key_file.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

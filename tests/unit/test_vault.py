@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import errno
+import os
 import stat
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from waypost import vault as vaults
 from waypost.vault import Vault, VaultError, new_key
 
 OLD, NEW = new_key(), new_key()
@@ -73,3 +76,38 @@ def test_a_key_file_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert Vault.open([], path).unseal(sealed, "p") == "s"
     assert Vault.open([NEW], path).unseal(Vault([NEW]).seal("s", "p"), "p") == "s"
+
+
+def test_who_finds_a_key_file_being_made_has_the_same_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As nodes that are started together for the first time."""
+    path, others = tmp_path / "master.key", []
+
+    def meanwhile() -> str:
+        monkeypatch.undo()
+        others.append(Vault.open([], path))
+        return new_key()
+
+    monkeypatch.setattr(vaults, "new_key", meanwhile)
+    sealed = Vault.open([], path).seal("s", "p")
+    assert [other.unseal(sealed, "p") for other in others] == ["s"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_key_file_that_could_not_be_written_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(VaultError, match="No space left"):
+            Vault.open([], tmp_path / "master.key")
+    assert list(tmp_path.iterdir()) == []
+    Vault.open([], tmp_path / "master.key")
+
+
+def test_a_key_file_that_is_a_link_to_nowhere_is_told(tmp_path: Path) -> None:
+    (tmp_path / "master.key").symlink_to(tmp_path / "gone")
+    with pytest.raises(VaultError, match="link to a file that is not there"):
+        Vault.open([], tmp_path / "master.key")
