@@ -111,6 +111,7 @@ class PostgresDatabase:
         return create_async_engine(
             self._address.url,
             isolation_level="AUTOCOMMIT",
+            hide_parameters=True,  # an error's text must hold nobody's address
             connect_args={
                 "timeout": self._address.timeout,
                 "command_timeout": self._patience,

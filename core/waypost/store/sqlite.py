@@ -50,6 +50,7 @@ def engine_for(url: str, *, read_only: bool = False, begins: bool = True) -> Eng
         poolclass=QueuePool,
         pool_size=READERS + 1,
         max_overflow=0,
+        hide_parameters=True,  # an error's text must hold nobody's address
         connect_args={"check_same_thread": False, "cached_statements": 512},
     )
 
