@@ -12,6 +12,7 @@ import pytest
 from fake_channel import FakeChannel
 from sqlalchemy import Connection, text
 from sqlalchemy.util import await_only
+from waypost.event_codec import LONGEST_ID
 from waypost.operations import OperationError, Operator, call
 from waypost.operations.errors import (
     ConflictError,
@@ -28,6 +29,8 @@ from waypost.store.driver import is_postgres
 
 Do = Callable[..., Awaitable[Any]]
 SECRET = "s3cret-canary"
+#: What no index of PostgreSQL takes, and does not compress either.
+LONG = "".join(map(chr, range(0x4E00, 0x4E00 + 3000)))
 
 
 @pytest.fixture
@@ -64,6 +67,8 @@ async def test_the_host_can_use_what_was_stored(do: Do, operator: Operator, gate
         ({"settings": {"token": "t", "colour": "red"}}, InvalidArgumentError, "settings.colour"),
         ({"settings": {"tokn": "t"}}, InvalidArgumentError, "settings.tokn: known are: token"),
         ({"settings": "token"}, InvalidArgumentError, "settings"),
+        ({"settings": {"token": SECRET, "account": "a\0b"}}, InvalidArgumentError, "settings.account"),
+        ({"settings": {"token": SECRET, "account": LONG}}, InvalidArgumentError, "settings.account"),
         ({"senders": [""]}, InvalidArgumentError, "senders"),
         ({"concurrency": 0}, InvalidArgumentError, "concurrency"),
         ({"rate_per_second": -1}, InvalidArgumentError, "rate_per_second"),
@@ -83,6 +88,14 @@ async def test_a_wrong_gateway_is_refused(
     assert says in str(caught.value)
     assert SECRET not in str(caught.value)
     assert len(await do("gateways.list")) == 1
+
+
+async def test_what_an_account_is_called_by_is_no_longer_than_events_tell_it(do: Do) -> None:
+    account = LONGEST_ID * "a"
+    made = await do("gateways.create", name="one", plugin="fake", settings={"token": SECRET, "account": account})
+    assert made["account_ref"] == account
+    with pytest.raises(InvalidArgumentError, match="1000 bytes"):
+        await do("gateways.update", gateway="one", settings={"account": account + "a"})
 
 
 async def test_settings_may_refer_to_the_environment_and_to_files(

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection
 
 from waypost.clock import HOUR
+from waypost.event_codec import LONGEST_ID
 from waypost.host.dispatch import ChannelPlugin
 from waypost.ids import new_id
 from waypost.operations import credentials, references, words
@@ -266,7 +267,12 @@ def _account_ref(loaded: ChannelPlugin, checked: Checked) -> str | None:
     """What deliveries on a shared URL call this account; unknown while its setting refers to nothing known here."""
     field = loaded.info.account_ref_field
     value = checked.resolved.get(field) if field else None
-    return value.strip() if isinstance(value, str) else None
+    if not isinstance(value, str):
+        return None
+    # Also where a reference leads: no index takes a longer one, and PostgreSQL no NUL.
+    if "\0" in value or len(value.strip().encode()) > LONGEST_ID:
+        raise InvalidArgumentError(f"settings.{field}", f"write up to {LONGEST_ID} bytes of text")
+    return value.strip()
 
 
 def _senders(senders: Sequence[str]) -> tuple[str, ...]:
