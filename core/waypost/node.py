@@ -268,12 +268,13 @@ class Node:
 
     async def refresh(self) -> None:
         """Read the directory again if it has changed."""
-
-        def work(conn: Connection) -> Directory | None:
-            return load_directory(conn) if rates.current_revision(conn) != self.directory.revision else None
-
         # One after the other: what was read earlier must not replace what was read later.
         async with self._refreshing:
+            known = self.directory
+
+            def work(conn: Connection) -> Directory | None:
+                return load_directory(conn, known) if rates.current_revision(conn) != known.revision else None
+
             fresh = await self.database.read(work)
             if fresh is not None:
                 self._take(fresh)

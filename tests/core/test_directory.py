@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 from waypost.store import rates
-from world import World
+from world import PRICE, TO, World
 
 
 async def test_a_slow_look_does_not_bring_back_what_was(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,3 +35,16 @@ async def test_a_slow_look_does_not_bring_back_what_was(world: World, monkeypatc
     may_end.set()
     await asyncio.gather(early, late)
     assert world.node.directory.revision == await read(rates.current_revision)
+
+
+async def test_rates_are_read_again_only_where_one_was_added(world: World) -> None:
+    """A hundred thousand of them keep the event loop for a second."""
+    partner = await world.partner()
+    before = world.node.directory
+    await world.gateway()
+    assert world.node.directory.gateways.keys() > before.gateways.keys()
+    assert world.node.directory.cards is before.cards
+    # By an operator whose clock is behind that of whoever added the last one.
+    await world.rate(partner.gateway, 2 * PRICE, id="rate_0", prefix=TO[1:])
+    accepted = await world.accept(partner)
+    assert accepted.message.held == 2 * PRICE

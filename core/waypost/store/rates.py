@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import orjson
-from sqlalchemy import Connection, delete, insert, select, text
+from sqlalchemy import Connection, delete, func, insert, select, text
 
 from waypost.store.bulk import insert_many
 from waypost.store.tables import rate, revision, route
@@ -55,6 +55,12 @@ def add_rates(conn: Connection, rows: Sequence[Rate]) -> None:
 def all_rates(conn: Connection) -> list[Rate]:
     """Every rate, oldest first."""
     return [Rate(**dict(row._mapping)) for row in conn.execute(select(rate).order_by(rate.c.id))]
+
+
+def mark(conn: Connection) -> tuple[int, str]:
+    """How many rates there are, and the latest id. They are only ever added: with the same mark they are the same."""
+    count, latest = conn.execute(select(func.count(), func.max(rate.c.id)).select_from(rate)).one()
+    return int(count), latest or ""
 
 
 def priced(conn: Connection, now: int) -> set[tuple[str, str]]:
