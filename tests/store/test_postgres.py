@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 from real_postgres import RealPostgres
 from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.util import await_only
 from waypost.clock import SECOND, SystemClock
 from waypost.store import admissions, bulk, events, gateways, keys, ledger, messages, migrate, steps
 from waypost.store.database import CommitUnknownError, StoreUnavailableError, open_database
@@ -83,6 +85,40 @@ async def test_a_deadlock_is_tried_again(postgres: PostgresDatabase) -> None:
     await asyncio.gather(*(postgres.write(work(*pair)) for pair in (("a", "b"), ("b", "a")) * 2))
     counts = await postgres.read(lambda conn: conn.execute(text("SELECT at FROM audit")).scalars().all())
     assert counts == [4, 4]
+
+
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+async def test_what_the_server_isolates_by_default_is_not_ours(postgres: PostgresDatabase, isolation: str) -> None:
+    """Whoever waited for a lock must see what the one before them did; else they could only fail and try again."""
+    await postgres.write(lambda conn: insert(conn, "a"))
+    name = urlsplit(postgres.url).path[1:]
+    setting = f"ALTER DATABASE {name} SET default_transaction_isolation = '{isolation}'"
+    await postgres.write(lambda conn: conn.execute(text(setting)).close())
+    database = await PostgresDatabase.open(postgres.url)
+    looked, changed = asyncio.Event(), asyncio.Event()
+    tries = 0
+
+    def work(conn: Connection) -> None:
+        nonlocal tries
+        tries += 1
+        run(conn, "SELECT 1 FROM audit")
+        looked.set()
+        await_only(changed.wait())
+        (at,) = run(conn, "SELECT at FROM audit WHERE id = 'a' FOR UPDATE")[0]
+        run(conn, "UPDATE audit SET at = $1 WHERE id = 'a'", (at + 1,))
+
+    try:
+        working = asyncio.create_task(database.write(work))
+        await looked.wait()
+        await database.write_alone(lambda conn: run(conn, "UPDATE audit SET at = 10"))
+        changed.set()
+        await working
+        assert tries == 1
+        assert await database.read(lambda conn: run(conn, "SELECT at FROM audit")[0][0]) == 11
+        [found] = await database.write_alone(lambda conn: run(conn, "SHOW transaction_isolation"))
+        assert tuple(found) == ("read committed",)
+    finally:
+        await database.close()
 
 
 async def test_a_connection_lost_amid_the_work_is_the_stores_trouble(postgres: PostgresDatabase) -> None:

@@ -45,9 +45,11 @@ ROLLBACK = 5.0
 PING = 10.0
 #: How late a server's time may come to be still followed, in seconds.
 LATE = 1.0
-#: What the server does about a node that was cut off or stands still: its locks must not hold up all others.
+#: How statements are isolated, whatever the server's default is: who waited for a lock must see what was done under it.
+#: And what is done about a node that was cut off or stands still: its locks must not hold up all others.
 _SERVER_SETTINGS = {
     "application_name": "waypost",
+    "default_transaction_isolation": "read committed",
     "jit": "off",
     "idle_in_transaction_session_timeout": "10s",
     "lock_timeout": "10s",
