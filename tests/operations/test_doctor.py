@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Any
 
+import pytest
+from real_postgres import RealPostgres
 from sqlalchemy import text
 from waypost.config import Config
 from waypost.host.loader import PluginRecord
 from waypost.operations import Operator, call
 from waypost.store.database import Database
+from waypost.store.migrate import upgrade
+from waypost.store.postgres import PostgresDatabase
 from waypost.vault import new_key
 
 
@@ -36,6 +41,23 @@ async def test_what_is_missing_is_found(operator: Operator) -> None:
     on_postgres = operator.database.url.startswith("postgresql")
     assert found["master_keys"] == ("error" if on_postgres else "warning")
     assert ("standby" in found) == on_postgres
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+async def test_an_encoding_without_every_character_is_found(operator: Operator, postgres_server: RealPostgres) -> None:
+    assert "encoding" not in await findings(operator)
+    name = f"latin_{os.getpid()}"
+    await postgres_server.execute(
+        f"CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    )
+    latin = await PostgresDatabase.open(postgres_server.url(name))
+    try:
+        await latin.write(upgrade)
+        assert (await findings(replace(operator, database=latin)))["encoding"] == "error"
+    finally:
+        await latin.close()
+        await postgres_server.drop(name)
 
 
 async def test_an_old_schema_is_found(operator: Operator, database: Database) -> None:

@@ -203,6 +203,11 @@ def _database(conn: Connection) -> list[dict[str, Any]]:
         ]
     found = health.postgres_health(conn)
     findings = []
+    if found.encoding not in ("UTF8", "SQL_ASCII"):  # the latter stores what it is given
+        findings.append(
+            _finding("error", "encoding", f"PostgreSQL stores this database in {found.encoding}: messages with other "
+                     "characters, such as emoji, are neither accepted nor received; make it anew with ENCODING 'UTF8'.")
+        )  # fmt: skip
     if found.synchronous_standbys == 0:
         findings.append(
             _finding("warning", "standby", "PostgreSQL has no synchronous standby: a failover may lose the last "

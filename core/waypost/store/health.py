@@ -9,9 +9,10 @@ from sqlalchemy import Connection, text
 
 @dataclass(frozen=True, slots=True)
 class PostgresHealth:
-    """What keeps committed transactions safe on this PostgreSQL."""
+    """What keeps committed transactions safe on this PostgreSQL, and in which encoding it stores text."""
 
     version: str
+    encoding: str
     fsync: bool
     synchronous_commit: str
     synchronous_standbys: int
@@ -29,6 +30,7 @@ def postgres_health(conn: Connection) -> PostgresHealth:
     ).scalar_one()
     return PostgresHealth(
         version=setting("server_version"),
+        encoding=setting("server_encoding"),
         fsync=setting("fsync") == "on",
         synchronous_commit=setting("synchronous_commit"),
         synchronous_standbys=int(standbys) if named else 0,
