@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import errno
 import hashlib
 import os
 import tempfile
@@ -20,6 +21,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _NONCE = 12
 _NO_KEY = "A master key is not base64 of 32 bytes; make one with `waypost vault new-key`, or copy the old one again."
+
+#: What a file system says that knows no second name of a file, such as FAT.
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 class VaultError(Exception):
@@ -121,16 +125,19 @@ def _decode(key: str) -> bytes:
 def _make_file(key_file: Path) -> None:
     """Write a new key into a file that is not there yet, as safely as what it will seal; only its owner reads it.
 
-    It gets its name once all is in it, so that nobody ever finds half a key. Raises `FileExistsError`.
+    It gets its name once all is in it, where the file system can do that, so that nobody finds half a key. Raises
+    `FileExistsError`.
     """
     key_file.parent.mkdir(parents=True, exist_ok=True)
     descriptor, draft = tempfile.mkstemp(prefix=f"{key_file.name}.", dir=key_file.parent)
     try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(new_key() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(draft, key_file)  # unlike a renaming, it replaces no other's key
+        _write_key(descriptor)
+        try:
+            os.link(draft, key_file)  # unlike a renaming, it replaces no other's key
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            _write_key(os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     finally:
         Path(draft).unlink()
     folder = os.open(key_file.parent, os.O_RDONLY)
@@ -138,6 +145,13 @@ def _make_file(key_file: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _write_key(descriptor: int) -> None:
+    with os.fdopen(descriptor, "w") as file:
+        file.write(new_key() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _unusable(key_file: Path, why: str | None) -> str:

@@ -55,7 +55,7 @@ class Provider:
         #: The gateways through which it cannot be reached just now.
         self.out_of_reach: set[str] = set()
         #: Sends that are on their way to it, until it lets them in.
-        self.on_their_way = 0
+        self.on_their_way: list[asyncio.Event] = []
         self.lets_in = asyncio.Event()
         #: How far our clock has leapt; its own has not.
         self.leapt = 0
@@ -72,9 +72,10 @@ class Provider:
 
     async def send(self, ctx: Context, message: OutboundMessage) -> SendResult:
         if self.chance.random() < 0.2:
-            self.on_their_way += 1
+            there = asyncio.Event()
+            self.on_their_way.append(there)
             await self.lets_in.wait()
-            self.on_their_way -= 1
+            there.set()
         now = self.world.clock.now() - self.leapt  # it is there at once, however late its answer
         await asyncio.sleep(0)
         if ctx.gateway_id in self.out_of_reach:
@@ -92,8 +93,9 @@ class Provider:
     async def time_passes(self, micros: int) -> None:
         """Let time pass; before it has, what is on its way is there."""
         self.lets_in.set()
-        while self.on_their_way:
-            await asyncio.sleep(0)
+        for there in self.on_their_way:
+            await there.wait()
+        self.on_their_way.clear()
         self.lets_in.clear()
         self.world.clock.advance(micros)
 

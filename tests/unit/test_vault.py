@@ -107,6 +107,17 @@ def test_a_key_file_that_could_not_be_written_is_not_left_behind(
     Vault.open([], tmp_path / "master.key")
 
 
+def test_a_file_system_without_links_has_its_key_file_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    sealed = Vault.open((), tmp_path / "master.key").seal("secret", "a")
+    assert Vault.open((), tmp_path / "master.key").unseal(sealed, "a") == "secret"
+    assert [path.name for path in tmp_path.iterdir()] == ["master.key"]
+    assert (tmp_path / "master.key").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_key_file_that_is_a_link_to_nowhere_is_told(tmp_path: Path) -> None:
     (tmp_path / "master.key").symlink_to(tmp_path / "gone")
     with pytest.raises(VaultError, match="link to a file that is not there"):
