@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from fake_channel import FakeChannel
 from waypost.admission.candidate import Admitted
 from waypost.admission.request import FallbackRequest
 from waypost.clock import HOUR, SECOND
 from waypost.plugin import DeliveryUpdate, LookupResult, OutcomeUnknown, Permanent, RateLimited, SendResult, Transient
-from waypost.store import gateways
+from waypost.store import gateways, steps
 from world import TO, OpenWorld, Partner, World
 
 
@@ -134,6 +136,54 @@ async def test_a_fallback_that_still_waits_is_left_out_once_the_first_step_arriv
     message = await world.message(admitted.message.id)
     assert (message.status, message.captured) == ("DELIVERED", 100)
     assert message.settled_at is not None
+    assert (await world.balance(partner.org)).available == 900
+    assert await world.books_balance()
+
+
+@pytest.mark.parametrize(("wish", "then"), [("hold", Transient()), ("resend", OutcomeUnknown())])
+async def test_a_fallback_that_was_being_tried_as_the_first_step_arrived_is_not_tried_again(
+    world: World, chat: FakeChannel, sms: FakeChannel, wish: str, then: Exception
+) -> None:
+    partner = await make_partner(world, sms, chat, wish)
+    has_arrived = asyncio.Event()
+
+    async def answer(*_: object) -> SendResult:
+        await has_arrived.wait()
+        raise then
+
+    sms.on("*", answer, SendResult())
+    await world.start()
+    admitted = await chat_then_sms(world, partner, after=30, until="delivered")
+    await world.status(admitted, "SENT")
+    world.clock.advance(31 * SECOND)
+    await sms.called(1)
+    await delivered(world, partner, 0)
+    has_arrived.set()
+    step = await world.state(admitted, "ended", "unknown", step_no=2)
+    world.clock.advance(10 * SECOND)
+    await world.rest()
+    assert len(sms.sent) == 1
+    assert (step.settled_at is None) == (wish == "resend")
+
+
+async def test_a_fallback_that_somebody_has_claimed_is_left_out_once_the_first_step_arrives(
+    world: World, partner: Partner, sms: FakeChannel
+) -> None:
+    await world.start()
+    admitted = await chat_then_sms(world, partner, after=30, until="delivered")
+    await world.status(admitted, "SENT")
+    second = partner.gateways[1].id
+    await world.decide(lambda conn: gateways.set_status(conn, second, "paused", ""))
+    world.clock.advance(31 * SECOND)
+    await world.state(admitted, "queued", step_no=2)
+    now, until = world.clock.now(), world.clock.now() + HOUR
+    claimed = await world.database.write(lambda conn: steps.claim(conn, second, [partner.app.id], 1, "x", now, until))
+    await delivered(world, partner, 0)
+    assert not await world.database.write(lambda conn: steps.begin_sending(conn, claimed, "x", until))
+    await world.database.write(lambda conn: steps.give_back(conn, claimed, "x"))
+    await world.decide(lambda conn: gateways.set_status(conn, second, "active", ""))
+    await world.rest()
+    assert sms.sent == []
     assert (await world.balance(partner.org)).available == 900
     assert await world.books_balance()
 

@@ -29,11 +29,12 @@ def advance(case: Case, rules: Rules, now: int) -> list[Evidence]:
                 _start(case, step, decision)
             break
         status = case.status_of(step)
-        if step.state == "queued" and status.status == "QUEUED" and _is_needless(case, step):
+        _follow_status(case, step, status, rules, now)
+        if status.status == "QUEUED" and step.state in ("queued", "claimed") and _is_needless(case, step):
+            # Who has claimed it finds at the fence that it is gone.
             follow.append(_own(step, "canceled", now, code=NOT_NEEDED))
             _start(case, step, "canceled")
             break
-        _follow_status(case, step, status, rules, now)
         if status.status == "QUEUED" and step.state == "ended":
             if _is_superseded(case, step):
                 follow.append(_own(step, "canceled", now, code=SUPERSEDED))
@@ -74,7 +75,8 @@ def _unknown(case: Case, step: Step, rules: Rules, now: int) -> None:
     if {item.kind for item in own if item.attempt == step.attempt} == {"sending"}:
         return  # another attempt is under way
     assert step.window_until is not None
-    if not any(item.kind in ("expired", "canceled") for item in own) and not _is_superseded(case, step):
+    is_withdrawn = any(item.kind in ("expired", "canceled") for item in own)
+    if not (is_withdrawn or _is_superseded(case, step) or _is_needless(case, step)):
         retry = _retry(case, step)
         if step.state == "queued" or (step.state == "claimed" and retry is None):
             return  # another attempt is on its way
@@ -160,7 +162,7 @@ def _instead_of_unknown(step: Step, before: Step, now: int) -> Kind | None:
 
 
 def _is_needless(case: Case, step: Step) -> bool:
-    """Whether an earlier step came as far as was wished while this one, begun in its place, had not been sent yet."""
+    """Whether an earlier step has come as far as was wished, so that this one, begun in its place, need not be sent."""
     return any(
         other.step_no < step.step_no and reached(case.status_of(other).status, step.until) for other in case.steps
     )
@@ -183,7 +185,7 @@ def _why_canceled(step: Step, before: StepStatus) -> str | None:
 
 def _start(case: Case, step: Step, decision: Kind) -> None:
     if decision == "canceled":
-        step.state, step.wake_at = "ended", None
+        step.state, step.owner, step.wake_at = "ended", None, None
         return
     step.state, step.wake_at = "queued", step.deadline
     case.change.queued_on.append(step.gateway_id)
