@@ -10,6 +10,7 @@ from waypost.admission.candidate import Admitted
 from waypost.clock import HOUR, MINUTE, SECOND
 from waypost.outbox.retry import TRIES
 from waypost.plugin import (
+    AccountBlocked,
     Context,
     LookupResult,
     OutboundMessage,
@@ -269,6 +270,22 @@ async def test_each_attempt_that_may_have_been_sent_is_looked_up_once(world: Wor
     asked = [attempt.correlation.rsplit(".", 1)[1] for attempt in channel.looked_up]
     assert asked == ["3", "3", "3", "2", "2"]
     assert len(channel.sent) == MOST_SENDS
+
+
+async def test_an_attempt_is_looked_up_as_it_was_made(open_world: OpenWorld) -> None:
+    """The step has moved on to a gateway with a sender of its own, which the first provider has never heard of."""
+    channel = FakeChannel(hooks=frozenset({"lookup"})).on(TO, OutcomeUnknown(), AccountBlocked(), OutcomeUnknown())
+    world = await open_world(channel)
+    first, second = await world.gateway(senders=("FIRST",)), await world.gateway(senders=("SECOND",))
+    for gateway in (first, second):
+        await world.rate(gateway)
+    partner = await world.partner(first, second, on_unknown="resend")
+    channel.lookup_answers.extend([LookupResult(found=False), LookupResult(found=True)])
+    await world.start()
+    admitted = await world.accept(partner)
+    await world.state_in_time(admitted, "sent")
+    asked = [(attempt.correlation.rsplit(".", 1)[1], attempt.message.sender) for attempt in channel.looked_up]
+    assert asked == [("3", "SECOND"), ("1", "FIRST")]
 
 
 async def test_what_is_never_found_moves_on_to_the_next_gateway(open_world: OpenWorld) -> None:

@@ -76,18 +76,22 @@ def choices_of(step: Step, directory: Directory) -> tuple[int, frozenset[int]]:
 
 
 def outbound(step: Step, message: Message, opened: OpenAccount) -> OutboundMessage:
-    """What the plugin is to send. Raises `ValueError` where what is stored cannot be read any more."""
+    """What the plugin is to send, or was, by the opened account: the step may wait for another one meanwhile.
+
+    Raises `ValueError` where what is stored cannot be read any more.
+    """
     content = message.content
     addresses = orjson.loads(message.addresses)
     if step.content is not None:
         own = orjson.loads(step.content)
         content, addresses = own["content"], [own["address"]]
     extras = orjson.loads(message.options)
+    (sender,) = (way.sender for way in load_choices(step.choices) if way.gateway_id == opened.gateway.id)
     return OutboundMessage(
         channel=step.channel,
         recipient=tuple(Address(kind, value) for kind, value in addresses),
         content=read_content(content, opened),
-        sender=load_choices(step.choices)[step.choice].sender,
+        sender=sender,
         reply_to=extras["reply_to"],
         validity=extras["validity"],
         options=extras["options"],
