@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from fake_channel import FakeChannel
@@ -145,6 +146,29 @@ async def test_where_no_other_gateway_can_they_wait(open_world: OpenWorld, statu
     await set_status(world, partner.gateways[1], "active")
     world.clock.advance(LATER)
     await sent_through(world, [waiting], world.channels["second"])
+
+
+async def test_they_wait_where_the_next_gateway_has_credentials_that_cannot_be_used(open_world: OpenWorld) -> None:
+    world, partner = await two_gateways(open_world)
+    (waiting,) = await waiting_for_the_first(world, partner)
+    broken = replace(partner.gateways[1], secrets="not sealed by us")
+    await world.decide(lambda conn: gateways.save(conn, broken))
+    await set_status(world, partner.gateway, "disabled")
+    await world.rest()
+    assert await world.kinds(waiting.message.id) == []
+    await set_status(world, partner.gateway, "active")
+    await sent_through(world, [waiting], world.channels["first"])
+
+
+async def test_they_wait_where_the_next_gateways_plugin_was_disabled(open_world: OpenWorld) -> None:
+    world, partner = await two_gateways(open_world)
+    (waiting,) = await waiting_for_the_first(world, partner)
+    world.node.disable_plugin(world.node.plugins["second"], "it blocks the loop")
+    await set_status(world, partner.gateway, "disabled")
+    await world.rest()
+    assert await world.kinds(waiting.message.id) == []
+    await set_status(world, partner.gateway, "active")
+    await sent_through(world, [waiting], world.channels["first"])
 
 
 async def test_a_message_with_one_way_waits_for_it(world: World) -> None:

@@ -67,8 +67,7 @@ class Failover:
         if not codes or self._clock.now() < self._next_look:
             return False
         began = time.perf_counter()
-        active = [gateway.id for gateway in self._directory().gateways.values() if gateway.status == "active"]
-        lanes = {gateway_id: self._lanes[gateway_id] for gateway_id in active if gateway_id in self._lanes}
+        lanes = {gateway_id: lane for gateway_id, lane in self._lanes.items() if lane.can_send()}
         up = {gateway_id for gateway_id, lane in lanes.items() if lane.breaker.state == "closed"}
         moved = await self._move(codes, up, BATCH)
         for gateway_id, lane in lanes.items():

@@ -85,6 +85,21 @@ class Lane:
         self._left = 0
         self._has_gathered = False
 
+    def can_send(self) -> bool:
+        """Whether what waits here would be sent, as far as this node can know before it is tried."""
+        gateway = self._gateway()
+        if gateway is None:
+            return False
+        app = self._tools.directory().provider_apps.get(gateway.provider_app_id or "")
+        return self._tools.accounts.problem(gateway, app) is None
+
+    def _gateway(self) -> Gateway | None:
+        """Its gateway, where that is active and its plugin not disabled here."""
+        gateway = self._tools.directory().gateways.get(self.gateway_id)
+        if gateway is None or gateway.status != "active" or self._tools.accounts.plugin(gateway) is None:
+            return None
+        return gateway
+
     @property
     def in_flight(self) -> int:
         """How many sends are under way."""
@@ -130,8 +145,8 @@ class Lane:
 
     async def _turn(self) -> float:
         """Claim and begin what there is room for; return how long to wait for more, in seconds."""
-        gateway = self._tools.directory().gateways.get(self.gateway_id)
-        if gateway is None or gateway.status != "active" or self._tools.accounts.plugin(gateway) is None:
+        gateway = self._gateway()
+        if gateway is None:
             return self._tools.poll
         held = (self._hold_until - self._tools.clock.now()) / SECOND
         if held > 0:
