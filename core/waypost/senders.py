@@ -17,8 +17,9 @@ REMEMBERED = 10_000
 def forms(plugin: ChannelPlugin, sender: str) -> frozenset[str]:
     """How one sender may be written, in small letters: as it is, and in normal form.
 
-    People write capitals as they like, and no provider tells them apart.
+    People write capitals as they like, and spaces around it; no provider tells them apart.
     """
+    sender = sender.strip()
     bare = parseaddr(sender)[1] if sender.endswith(">") else sender  # a mailbox may have a name before it
     try:
         normal = plugin.parse_address(bare).value

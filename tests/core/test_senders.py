@@ -39,7 +39,7 @@ async def neighbour(world: World, *senders: str, **fields: Any) -> Partner:
     return Partner(org, app, await world.key(app), (gateway,))
 
 
-@pytest.mark.parametrize("written", [THEIRS, "+65 6000 0002"])
+@pytest.mark.parametrize("written", [THEIRS, "+65 6000 0002", f" {THEIRS} ", f"Shop <{THEIRS}>", f"Shop <{THEIRS}> "])
 async def test_nobody_sends_from_what_is_another_apps(world: World, written: str) -> None:
     ours, theirs = await neighbour(world, OURS), await neighbour(world, THEIRS)
     with pytest.raises(refusals.ValidationFailed, match="from: you may not"):
