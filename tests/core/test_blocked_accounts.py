@@ -176,6 +176,33 @@ async def test_without_a_check_three_refusals_of_two_apps_pause(world: World) ->
     assert await gateway_status(world, one) == "paused"
 
 
+async def test_after_an_operator_resumed_it_refusals_count_anew(world: World) -> None:
+    """Also those of sends that were under way while it was being paused."""
+    is_paused = asyncio.Event()
+
+    async def refuse_late(ctx: Context, message: OutboundMessage) -> SendResult:
+        await is_paused.wait()
+        raise AccountBlocked
+
+    world.channel.on("*", refuse_late, refuse_late, AccountBlocked())
+    one = await world.partner()
+    two = await world.partner(one.gateway)
+    await world.start()
+    under_way = [await world.accept(two, to) for to in ("+4917005", "+4917006")]
+    await world.channel.called(2)
+    for partner, to in ((one, "+4917001"), (two, "+4917002"), (one, "+4917003")):
+        await refused(world, partner, to)
+    assert await gateway_status(world, one) == "paused"
+    await world.node.refresh()
+    is_paused.set()
+    for admitted in under_way:
+        await world.state(admitted, "queued")
+    await world.node.outbox.resolve_all()
+    await world.decide(lambda conn: gateways.set_status(conn, one.gateway.id, "active", ""))
+    await refused(world, one, "+4917004")
+    assert await gateway_status(world, one) == "active"
+
+
 async def test_a_message_the_provider_takes_clears_earlier_refusals(world: World) -> None:
     one = await world.partner()
     two = await world.partner(one.gateway)

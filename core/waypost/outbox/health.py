@@ -50,6 +50,9 @@ class Health:
 
     async def refused(self, gateway: Gateway, app_id: str, error: AccountBlocked) -> None:
         """A provider refused an account; find out whether the account really is blocked, and pause it if so."""
+        known = self._directory().gateways.get(gateway.id)
+        if known is None or known.status != "active":
+            return  # what was under way as it was paused must not count once somebody has resumed it
         refusals = self._refusals.setdefault(gateway.id, deque(maxlen=REFUSALS))
         refusals.append(app_id)
         if gateway.id in self._checking:
@@ -73,7 +76,9 @@ class Health:
             rates.raise_revision(conn)
             return True
 
-        if await self._database.write(pause):
+        is_news = await self._database.write(pause)
+        self._refusals.pop(gateway.id, None)
+        if is_news:
             _LOG.critical("gateway.paused", gateway=gateway.id, name=gateway.name, reason=reason)
             self._changed()
 
