@@ -188,6 +188,31 @@ async def test_a_fallback_that_somebody_has_claimed_is_left_out_once_the_first_s
     assert await world.books_balance()
 
 
+async def test_what_a_needless_fallback_sets_free_pays_for_the_first_step(
+    world: World, chat: FakeChannel, sms: FakeChannel
+) -> None:
+    """It was given up, and what it had held is spent, when it turns out to have been delivered."""
+    first, second = await world.gateway(chat, receipt_window=HOUR), await world.gateway(sms, status="paused")
+    await world.rate(first, 100)
+    await world.rate(second, 900)
+    partner = await world.partner(first, second, credit_micros=1000, on_unknown="fallback")
+    chat.on("*", OutcomeUnknown())
+    await world.start()
+    admitted = await chat_then_sms(world, partner, until="delivered")
+    await world.state(admitted, "queued", step_no=2)
+    world.clock.advance(HOUR)
+    await world.state(admitted, "ended")
+    await world.accept(partner, channel="CHAT")
+    assert (await world.balance(partner.org)).available == 0
+
+    late = DeliveryUpdate(event_id="e", status="delivered", correlation=f"{admitted.message.id}.1.1")
+    await world.tell(partner, late, gateway=first)
+    message = await world.message(admitted.message.id)
+    assert (message.status, message.captured) == ("DELIVERED", 100)
+    assert (await world.balance(partner.org)).available == 800
+    assert await world.books_balance()
+
+
 async def test_a_step_quick_enough_is_not_followed(world: World, partner: Partner, sms: FakeChannel) -> None:
     await world.start()
     admitted = await chat_then_sms(world, partner, after=30, until="delivered")

@@ -7,7 +7,7 @@ follows is done in the same transaction: settle, correct, queue again, start or 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from sqlalchemy import Connection
 
@@ -21,6 +21,7 @@ from waypost.store import events, ledger, messages, steps
 from waypost.store.bulk import Insertion
 from waypost.store.events import AttemptRef
 from waypost.store.messages import Outcome
+from waypost.store.steps import Step
 
 
 def report(
@@ -74,9 +75,10 @@ def _work(conn: Connection, cases: Sequence[Case], rules: Rules, now: int, besid
     moves: list[Move] = []
     saved: list[Outcome] = []
     spendable = {org_id: balance.spendable for org_id, balance in balances.items()}
+    # First what is open: what it sets free may be charged for what came late of a step that was closed.
+    for case, step in sorted(_steps_of(cases), key=lambda pair: pair[1].settled_at is not None):
+        settle(case, step, rules, spendable, now)
     for case in cases:
-        for step in case.steps:
-            settle(case, step, rules, spendable, now)
         moves.extend(case.moves)
         outcome = _projected(case, now)
         if outcome != case.message:
@@ -95,6 +97,10 @@ def _work(conn: Connection, cases: Sequence[Case], rules: Rules, now: int, besid
         updates=[steps.saving(changed), messages.saving(saved, now)],
     )
     return [case.change for case in cases]
+
+
+def _steps_of(cases: Iterable[Case]) -> Iterator[tuple[Case, Step]]:
+    return ((case, step) for case in cases for step in case.steps)
 
 
 def _projected(case: Case, now: int) -> Outcome:
