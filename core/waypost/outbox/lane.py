@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from waypost.clock import SECOND, Clock
-from waypost.host.accounts import Accounts, CredentialsUnusableError
+from waypost.host.accounts import Accounts, CredentialsUnusableError, OpenAccount
 from waypost.host.dispatch import ChannelPlugin, PluginFaultError
 from waypost.lifecycle.evidence import Evidence
 from waypost.log import logger
@@ -236,6 +236,7 @@ class Lane:
     async def _prepare(self, claimed: Sequence[Step], found: dict[str, Message]) -> list[Attempt]:
         """Do all that can fail before the fence; what fails here certainly was not sent."""
         prepared = []
+        opened = await self._opened()
         for step in claimed:
             message = found[step.message_id]
             now = self._tools.clock.now()
@@ -245,18 +246,27 @@ class Lane:
             if self._may_not_be_repeated(step, message, now):
                 self._report(attempts.not_repeated(step, now))
                 continue
+            if isinstance(opened, Exception):
+                self._not_ready(step, message, opened, now)
+                continue
             try:
-                prepared.append(await self._attempt(step, message))
+                outbound = attempts.outbound(step, message, opened)
             except Exception as error:  # noqa: BLE001 - one message that cannot be read must not hold up the others
-                problem = error if isinstance(error, Transient) else Transient(f"Not ready ({type(error).__name__}).")
-                told = error if isinstance(error, CredentialsUnusableError | PluginFaultError) else problem
-                _LOG.error("lane.not_ready", gateway=self.gateway_id, message=step.message_id, problem=str(told))
-                choices, left_out = attempts.choices_of(step, self._tools.directory())
-                retry = decide(step, choices, problem, now, left_out)
-                retry = replace(retry, deduped_until=attempts.deduped_until(message, self._plugin_of(step)))
-                details = {"code": "NOT_READY", "detail": problem.detail}
-                self._report(Report(attempts.evidence(step, "not_sent", now, **details), retry))
+                self._not_ready(step, message, error, now)
+            else:
+                choices = attempts.choices_of(step, self._tools.directory())
+                prepared.append(Attempt(step, message, opened, outbound, *choices))
         return prepared
+
+    def _not_ready(self, step: Step, message: Message, error: Exception, now: int) -> None:
+        problem = error if isinstance(error, Transient) else Transient(f"Not ready ({type(error).__name__}).")
+        told = error if isinstance(error, CredentialsUnusableError | PluginFaultError) else problem
+        _LOG.error("lane.not_ready", gateway=self.gateway_id, message=step.message_id, problem=str(told))
+        choices, left_out = attempts.choices_of(step, self._tools.directory())
+        retry = decide(step, choices, problem, now, left_out)
+        retry = replace(retry, deduped_until=attempts.deduped_until(message, self._plugin_of(step)))
+        details = {"code": "NOT_READY", "detail": problem.detail}
+        self._report(Report(attempts.evidence(step, "not_sent", now, **details), retry))
 
     def _may_not_be_repeated(self, step: Step, message: Message, now: int) -> bool:
         wish = self._tools.on_unknown(step.app_id)
@@ -266,13 +276,16 @@ class Lane:
         gateway = self._tools.directory().gateways.get(step.gateway_id)
         return self._tools.accounts.plugin(gateway) if gateway is not None else None
 
-    async def _attempt(self, step: Step, message: Message) -> Attempt:
-        directory = self._tools.directory()
-        gateway = directory.gateways[step.gateway_id]
-        opened = self._tools.accounts.account(gateway, directory.provider_apps.get(gateway.provider_app_id or ""))
-        await self._tools.accounts.ready(opened)
-        outbound = attempts.outbound(step, message, opened)
-        return Attempt(step, message, opened, outbound, *attempts.choices_of(step, directory))
+    async def _opened(self) -> OpenAccount | Exception:
+        """The account, ready to send by; or why it is not. Asked once for all: each might wait for it in vain."""
+        try:
+            directory = self._tools.directory()
+            gateway = directory.gateways[self.gateway_id]
+            opened = self._tools.accounts.account(gateway, directory.provider_apps.get(gateway.provider_app_id or ""))
+            await self._tools.accounts.ready(opened)
+        except Exception as error:  # noqa: BLE001 - each message is told
+            return error
+        return opened
 
     async def _begin(self, prepared: Sequence[Attempt]) -> bool:
         """Pass the fence and begin to send; say whether anything is being sent."""
