@@ -171,6 +171,27 @@ async def test_they_wait_where_the_next_gateways_plugin_was_disabled(open_world:
     await sent_through(world, [waiting], world.channels["first"])
 
 
+@pytest.mark.parametrize(("named", "value", "rate"), [("MOST_BEHIND", 4, 1), ("LONGEST_QUEUE", 4, None)])
+async def test_a_slower_gateway_gets_no_more_than_it_can_send_soon(
+    open_world: OpenWorld, monkeypatch: pytest.MonkeyPatch, named: str, value: int, rate: int | None
+) -> None:
+    """The first one may soon work again, and what had gone would still wait for the second."""
+    monkeypatch.setattr(failover, "BATCH", 2)
+    monkeypatch.setattr(failover, named, value)
+    world, partner = await two_gateways(open_world)
+    first, second = partner.gateways
+    await world.decide(lambda conn: gateways.save(conn, replace(second, rate_per_second=rate)))
+    waiting = await waiting_for_the_first(world, partner, 20)
+    await world.node.outbox.lanes[second.id].stop(0)  # it is as slow as can be
+    await set_status(world, first, "disabled")
+    for _ in range(5):
+        await world.rest()
+        world.clock.advance(LATER)
+    assert [len(await world.kinds(item.message.id)) for item in waiting].count(1) == 4
+    await set_status(world, first, "active")
+    await world.channels["first"].called(16)
+
+
 async def test_a_message_with_one_way_waits_for_it(world: World) -> None:
     partner = await world.partner()
     (waiting,) = await waiting_for_the_first(world, partner)

@@ -19,6 +19,7 @@ from waypost.outbox import attempt as attempts
 from waypost.outbox.lane import Lane
 from waypost.progress.case import Change, Report, Retry
 from waypost.routing import Directory
+from waypost.store import steps
 from waypost.store.database import Database
 from waypost.store.group_commit import GroupCommit
 from waypost.store.steps import Step, load_choices
@@ -29,6 +30,9 @@ from waypost.store.stranded import claim_stranded, stranded
 PATIENCE = 15.0
 #: So many are moved on at a time.
 BATCH = 200
+#: A gateway that is behind by so much gets no more: what the slower one of two takes would wait there for hours, though
+#: the other soon worked again. In seconds of its throughput limit; and in messages, where it has none.
+MOST_BEHIND, LONGEST_QUEUE = 60, 2000
 #: How long the queues are left alone once there is nothing more to move, in seconds; and in multiples of what the look
 #: took: a long queue of messages that have no other way is to cost next to nothing.
 PAUSE, PAUSES_OF_LOOK = 2.0, 20
@@ -69,7 +73,7 @@ class Failover:
         began = time.perf_counter()
         lanes = {gateway_id: lane for gateway_id, lane in self._lanes.items() if lane.can_send()}
         up = {gateway_id for gateway_id, lane in lanes.items() if lane.breaker.state == "closed"}
-        moved = await self._move(codes, up, BATCH)
+        moved = await self._move(codes, up - await self._behind(), BATCH)
         for gateway_id, lane in lanes.items():
             # One message finds out whether it works again; else nobody might ever know.
             if lane.breaker.state == "half_open" and not lane.in_flight:
@@ -89,6 +93,16 @@ class Failover:
             elif gateway.status == "active" and lane is not None and lane.breaker.down_for() >= PATIENCE:
                 codes[gateway.id] = "GATEWAY_DOWN"
         return codes
+
+    async def _behind(self) -> set[str]:
+        """The gateways that have enough to do."""
+        gateways, lengths = self._directory().gateways, await self._database.read(steps.queue_lengths)
+        rates = {gateway_id: gateways[gateway_id].rate_per_second for gateway_id in lengths.keys() & gateways.keys()}
+        return {
+            gateway_id
+            for gateway_id, rate in rates.items()
+            if lengths[gateway_id] >= (LONGEST_QUEUE if rate is None else min(LONGEST_QUEUE, rate * MOST_BEHIND))
+        }
 
     async def _move(self, codes: Mapping[str, str], usable: Collection[str], most: int) -> int:
         """Let so many at most leave these gateways for one of the usable ones; return how many do."""
