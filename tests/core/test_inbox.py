@@ -110,6 +110,17 @@ async def test_an_event_that_cannot_be_placed_takes_nobody_down(open_world: Open
     assert [row.gateway_id for row in found] == [gateway.id]
 
 
+@pytest.mark.parametrize("size", [1, LARGE + 1], ids=["small", "large"])
+async def test_an_event_that_cannot_be_stored_takes_nobody_down(world: World, size: int) -> None:
+    partner = await owned(world)
+    await world.tell(partner, wrote("in-1", sender=(Address("e164", 49),)), body=b"b" * size)  # type: ignore[arg-type]
+    await world.tell(partner, wrote("in-2"), body=b"g" * size)
+    world.clock.advance(MINUTE)
+    await world.node.inbox.tend_once()
+    assert [state for state, _ in await states(world.database)] == ["failed", "applied"]
+    assert [row.provider_id for row in await inbox_of(world, partner)] == ["in-2"]
+
+
 @pytest.mark.parametrize("strange", ["a\x00b", "\ud800"], ids=["NUL", "surrogate"])
 async def test_characters_that_a_database_cannot_hold_do_not_lose_a_message(world: World, strange: str) -> None:
     partner = await owned(world)

@@ -105,3 +105,5 @@ def _read(plugin: ChannelPlugin, ctx: WebhookContext, delivery: Delivery) -> lis
         return [storable(event) for event in plugin.parse_event(ctx, delivery.request)]
     except PluginFaultError as error:
         return str(error)
+    except Exception as error:  # noqa: BLE001 - whoever parses what was left behind has other plugins' as well
+        return f"{delivery.plugin}.parse_event returned what cannot be stored ({type(error).__name__})"
