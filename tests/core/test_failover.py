@@ -187,9 +187,10 @@ async def test_a_slower_gateway_gets_no_more_than_it_can_send_soon(
     for _ in range(5):
         await world.rest()
         world.clock.advance(LATER)
-    assert [len(await world.kinds(item.message.id)) for item in waiting].count(1) == 4
+    moved = [len(await world.kinds(item.message.id)) for item in waiting].count(1)
+    assert value <= moved <= value + failover.BATCH  # two may look at the same time
     await set_status(world, first, "active")
-    await world.channels["first"].called(16)
+    await world.channels["first"].called(20 - moved)
 
 
 async def test_a_message_with_one_way_waits_for_it(world: World) -> None:

@@ -21,6 +21,7 @@ from waypost.progress.case import Change, Report, Retry
 from waypost.routing import Directory
 from waypost.store import steps
 from waypost.store.database import Database
+from waypost.store.gateways import Gateway
 from waypost.store.group_commit import GroupCommit
 from waypost.store.steps import Step, load_choices
 from waypost.store.stranded import claim_stranded, stranded
@@ -72,13 +73,13 @@ class Failover:
             return False
         began = time.perf_counter()
         lanes = {gateway_id: lane for gateway_id, lane in self._lanes.items() if lane.can_send()}
-        up = {gateway_id for gateway_id, lane in lanes.items() if lane.breaker.state == "closed"}
-        moved = await self._move(codes, up - await self._behind(), BATCH)
+        up = frozenset(gateway_id for gateway_id, lane in lanes.items() if lane.breaker.state == "closed")
+        moved = await self._move(codes, up, BATCH)
         for gateway_id, lane in lanes.items():
             # One message finds out whether it works again; else nobody might ever know.
             if lane.breaker.state == "half_open" and not lane.in_flight:
                 others = {stranding: code for stranding, code in codes.items() if stranding != gateway_id}
-                await self._move(others, {gateway_id}, 1)
+                await self._move(others, frozenset({gateway_id}), 1)
         pause = max(PAUSE, (time.perf_counter() - began) * PAUSES_OF_LOOK) if moved < BATCH else 0.0
         self._next_look = self._clock.now() + round(pause * SECOND)
         return moved == BATCH
@@ -94,22 +95,19 @@ class Failover:
                 codes[gateway.id] = "GATEWAY_DOWN"
         return codes
 
-    async def _behind(self) -> set[str]:
-        """The gateways that have enough to do."""
-        gateways, lengths = self._directory().gateways, await self._database.read(steps.queue_lengths)
-        rates = {gateway_id: gateways[gateway_id].rate_per_second for gateway_id in lengths.keys() & gateways.keys()}
-        return {
-            gateway_id
-            for gateway_id, rate in rates.items()
-            if lengths[gateway_id] >= (LONGEST_QUEUE if rate is None else min(LONGEST_QUEUE, rate * MOST_BEHIND))
-        }
-
-    async def _move(self, codes: Mapping[str, str], usable: Collection[str], most: int) -> int:
+    async def _move(self, codes: Mapping[str, str], usable: frozenset[str], most: int) -> int:
         """Let so many at most leave these gateways for one of the usable ones; return how many do."""
         if not codes or not usable:
             return 0
-        now = self._clock.now()
-        found = await self._database.read(lambda conn: stranded(conn, codes, usable, now, most))
+        now, gateways = self._clock.now(), self._directory().gateways
+
+        def look(conn: Connection) -> tuple[frozenset[str], list[Step]]:
+            if not stranded(conn, codes, usable, now, 1):
+                return usable, []  # as nearly always: then nobody needs to be counted
+            free = usable - _behind(steps.queue_lengths(conn), gateways)
+            return free, stranded(conn, codes, free, now, most)
+
+        free, found = await self._database.read(look)
         if not found:
             return 0
         lease_until = now + round(self._lease * SECOND)
@@ -118,13 +116,23 @@ class Failover:
             return claim_stranded(conn, found, self._owner, lease_until)
 
         claimed = await self._database.write(claim)
-        moved = [self._results.submit(_moved_on(step, usable, codes[step.gateway_id], now)) for step in claimed]
+        moved = [self._results.submit(_moved_on(step, free, codes[step.gateway_id], now)) for step in claimed]
         for outcome in await asyncio.gather(*moved, return_exceptions=True):
             if isinstance(outcome, BaseException):  # it is claimed, and queued again where its lease ends
                 _LOG.error("failover.not_stored", problem=type(outcome).__name__)
         for gateway_id, count in Counter(step.gateway_id for step in claimed).items():
             _LOG.warning("failover.moved_on", gateway=gateway_id, reason=codes[gateway_id], messages=count)
         return len(claimed)
+
+
+def _behind(lengths: Mapping[str, int], gateways: Mapping[str, Gateway]) -> frozenset[str]:
+    """The gateways that have enough to do."""
+    rates = {gateway_id: gateways[gateway_id].rate_per_second for gateway_id in lengths.keys() & gateways.keys()}
+    return frozenset(
+        gateway_id
+        for gateway_id, rate in rates.items()
+        if lengths[gateway_id] >= (LONGEST_QUEUE if rate is None else min(LONGEST_QUEUE, rate * MOST_BEHIND))
+    )
 
 
 def _moved_on(step: Step, usable: Collection[str], code: str, now: int) -> Report:
