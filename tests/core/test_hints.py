@@ -85,6 +85,26 @@ async def test_a_connection_that_broke_is_made_anew(
     await worker.channel.called(1)
 
 
+async def test_a_fault_ends_no_listening(postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hints, "PAUSE", 0.0)
+    again = asyncio.Event()
+    calls = 0
+
+    async def listen(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise RuntimeError
+        again.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(postgres, "listen", listen)
+    listening = asyncio.create_task(Hints(postgres, lambda _: None).listen())
+    await asyncio.wait_for(again.wait(), 10)
+    listening.cancel()
+    await asyncio.wait([listening])
+
+
 async def test_hints_are_gathered_while_one_is_told(
     postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:

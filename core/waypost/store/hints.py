@@ -47,6 +47,8 @@ class Hints:
                 await self._database.listen(CHANNEL, self._take)
             except StoreUnavailableError as error:
                 _LOG.warning("hints.store_unavailable", problem=str(error))
+            except Exception:  # noqa: BLE001 - a node that listens no more would send late until it is started again
+                _LOG.exception("hints.fault")
             await asyncio.sleep(PAUSE * random.uniform(0.2, 1))  # noqa: S311 - jitter, not a secret
 
     async def stop(self) -> None:
