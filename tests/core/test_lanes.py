@@ -9,7 +9,7 @@ import pytest
 from fake_channel import FakeChannel
 from waypost.admission.candidate import Admitted
 from waypost.clock import MINUTE, SECOND
-from waypost.outbox import lane
+from waypost.outbox import lane, places
 from waypost.plugin import AccountBlocked, Context, OutboundMessage, OutcomeUnknown, RateLimited, SendResult, Transient
 from waypost.store import gateways
 from waypost.store.gateways import Gateway
@@ -74,7 +74,7 @@ async def test_a_busy_lane_waits_a_moment_for_more_room(
     world: World, monkeypatch: pytest.MonkeyPatch, patience: float, then: int
 ) -> None:
     """So that few transactions serve many messages: with 8 places, until two are free, or for a while."""
-    monkeypatch.setattr(lane, "GATHERING", patience)
+    monkeypatch.setattr(places, "GATHERING", patience)
     doors = [asyncio.Event() for _ in range(12)]
     waiting = iter(doors)
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from sqlalchemy import Connection
 
@@ -22,6 +21,7 @@ from waypost.log import logger
 from waypost.outbox import attempt as attempts
 from waypost.outbox.attempt import Attempt
 from waypost.outbox.breaker import Breaker
+from waypost.outbox.places import Places
 from waypost.outbox.retry import decide
 from waypost.plugin.errors import AccountBlocked, ChannelError, OutcomeUnknown, RateLimited, Transient
 from waypost.progress.case import Change, Report
@@ -35,10 +35,6 @@ from waypost.store.steps import Step
 
 #: Claims are taken this many at a time at most, so that a claim's transaction stays short.
 MAX_CLAIM = 64
-#: A busy lane waits until this part of its places is free again, so that few transactions serve many messages …
-ROOM = 4
-#: … but not for longer, in seconds.
-GATHERING = 0.02
 #: How long to wait between two tries to store a result, in seconds; the last one is repeated. Together they are as long
 #: as a database may take to be started again.
 PAUSES = (0.1, 0.3, 1.0, 3.0, 9.0, 20.0)
@@ -75,15 +71,11 @@ class Lane:
         self.breaker = Breaker(tools.clock)
         self._tools = tools
         self._nudge = asyncio.Event()
-        self._sending: set[asyncio.Task[object]] = set()
+        self._places = Places(MAX_CLAIM)
         self._after_app = ""
         self._hold_until = 0
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
-        #: Told once no more sends are under way than so many.
-        self._few: asyncio.Future[None] | None = None
-        self._left = 0
-        self._has_gathered = False
 
     def can_send(self) -> bool:
         """Whether what waits here would be sent, as far as this node can know before it is tried."""
@@ -103,7 +95,7 @@ class Lane:
     @property
     def in_flight(self) -> int:
         """How many sends are under way."""
-        return len(self._sending)
+        return len(self._places)
 
     def start(self) -> None:
         """Begin to work."""
@@ -117,11 +109,10 @@ class Lane:
         """Claim no more, and wait for the sends under way as long as patience lasts, in seconds."""
         self._stopping = True
         self._nudge.set()
-        self._tell_few()
+        self._places.wake()
         if self._task is not None:
             await asyncio.wait([self._task])
-        if self._sending:
-            await asyncio.wait(self._sending, timeout=patience)
+        await self._places.emptied(patience)
 
     # ---- the loop
 
@@ -151,9 +142,9 @@ class Lane:
         held = (self._hold_until - self._tools.clock.now()) / SECOND
         if held > 0:
             return min(held, self._tools.poll)
-        if await self._has_waited_for_room(gateway.concurrency):
+        if await self._places.waited_for(gateway.concurrency):
             return 0.0  # much may have changed meanwhile
-        room = min(gateway.concurrency - len(self._sending), MAX_CLAIM)
+        room = min(gateway.concurrency - self.in_flight, MAX_CLAIM)
         allowed = self.breaker.allowance(room)
         if allowed <= 0:
             return min(max(self.breaker.opens_in(), 0.01), self._tools.poll)
@@ -166,44 +157,6 @@ class Lane:
         elif not await self._begin(await self._prepare(claimed, found)):
             self.breaker.unused()
         return 0.0
-
-    async def _has_waited_for_room(self, concurrency: int) -> bool:
-        """Wait until one more may be sent; and where only a few may, a moment for more."""
-        few = concurrency - min(max(1, concurrency // ROOM), MAX_CLAIM)
-        if len(self._sending) >= concurrency:
-            await self._thinned(concurrency - 1)
-        elif len(self._sending) > few and not self._has_gathered:
-            await self._thinned(few, GATHERING)
-            self._has_gathered = True
-        else:
-            self._has_gathered = False
-            return False
-        return True
-
-    async def _thinned(self, left: int, seconds: float | None = None) -> None:
-        """Wait until only so many sends are under way, or so long."""
-        loop = asyncio.get_running_loop()
-        self._left, self._few = left, loop.create_future()
-        timer = loop.call_later(seconds, self._tell_few) if seconds is not None else None
-        try:
-            await self._few
-        finally:
-            if timer is not None:
-                timer.cancel()
-
-    def _tell_few(self) -> None:
-        if self._few is not None and not self._few.done():
-            self._few.set_result(None)
-
-    def _under_way(self, work: Coroutine[Any, Any, object]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._sending.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[object]) -> None:
-        self._sending.discard(task)
-        if len(self._sending) <= self._left:
-            self._tell_few()
 
     async def _claim(self, gateway: Gateway, wanted: int) -> tuple[list[Step], dict[str, Message], float]:
         tools, after = self._tools, self._after_app
@@ -321,7 +274,7 @@ class Lane:
         latest = fence - round(timeout * SECOND)
         for item in prepared:
             if (item.step.message_id, item.step.step_no) in won:
-                self._under_way(self._send(item, latest))
+                self._places.take(self._send(item, latest))
         return bool(won)
 
     # ---- one send
@@ -374,7 +327,7 @@ class Lane:
             tries += 1
 
     def _report(self, outcome: Report) -> None:
-        self._under_way(self._store(outcome))
+        self._places.take(self._store(outcome))
 
     def _learn(self, item: Attempt, error: ChannelError) -> None:
         """What an error says about the gateway, beyond this message."""
