@@ -181,8 +181,11 @@ async def test_a_late_charge_never_goes_below_the_credit_limit(world: World) -> 
         )
     assert [line["micros"] for line in lines if line["event"] == "ledger.uncollected"] == [PRICE]
     assert b"waypost_charges_uncollected_total 1.0" in world.node.metrics.exposition()
+    for event_id, provider_id in (("e5", "p-1"), ("e6", "p-2")):
+        await world.tell(partner, DeliveryUpdate(event_id=event_id, status="read", provider_id=provider_id))
+    assert b"waypost_charges_uncollected_total 1.0" in world.node.metrics.exposition(), "it was told already"
     statuses = {(await world.message(item.message.id)).status for item in (first, second)}
-    assert statuses == {"DELIVERED"}
+    assert statuses == {"READ"}
     balance = await world.balance(partner.org)
     assert (balance.available, balance.captured, balance.held) == (0, PRICE, PRICE)
     assert await world.books_balance()

@@ -127,6 +127,10 @@ class Case:
         self.retries = {attempt: retry for attempt, retry in self.retries.items() if attempt in retried}
         self.evidence = [*history, *self.news.values()]
 
+    def status_before(self, step: Step) -> Any:
+        """A step's status before the news, None where it had none yet."""
+        return self.stored[self.steps.index(step)][steps.STATUS]
+
     def status_of(self, step: Step) -> StepStatus:
         """A step's status by all evidence."""
         known = self.folded.get(step.step_no)

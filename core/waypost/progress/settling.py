@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from waypost import credit
 from waypost.lifecycle.settlement import charge, is_settled
@@ -32,7 +33,8 @@ def settle(case: Case, step: Step, rules: Rules, spendable: dict[str, int], now:
         return
     status = case.status_of(step)
     org_id = case.message.org_id
-    owed = charge(status, _charged_choice(step, status).lines) if case.message.mode == "live" else 0
+    lines = _charged_choice(step, status).lines if case.message.mode == "live" else ()
+    owed = charge(status, lines)
     if step.settled_at is None:
         if not is_settled(status, _last_receipt(case, step, rules)):
             return
@@ -47,7 +49,8 @@ def settle(case: Case, step: Step, rules: Rules, spendable: dict[str, int], now:
         )
         late = sum(entry.amount for entry in settlement.moves if entry.kind == "late_capture")
         if late > spendable.get(org_id, 0):
-            case.change.uncollected += late
+            if charge(replace(status, status=case.status_before(step)), lines) < owed:  # else it was told before
+                case.change.uncollected += late
             return
     # What comes back here may be charged for what is corrected after it.
     spendable[org_id] = spendable.get(org_id, 0) + _gained(settlement.moves)

@@ -122,6 +122,8 @@ _CHANGING = (
     "window_until", "captured", "settled_at",
 )  # fmt: skip
 _changed_row = attrgetter(*_CHANGING)
+#: Where the status is in what `changing` returns.
+STATUS = _CHANGING.index("status")
 #: What a `Step` is made of, where the table is called s.
 SELECTED = tuple(f's."{column}"' for column in _COLUMNS)
 
