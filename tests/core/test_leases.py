@@ -321,6 +321,25 @@ async def test_a_resend_whose_worker_vanished_is_sent_by_another(world: World) -
     assert world.channel.sent[0].ctx.correlation.endswith(".3")
 
 
+async def test_what_takes_its_workers_down_has_not_failed_while_it_may_be_out(world: World) -> None:
+    partner = await world.partner(credit_micros=PRICE, on_unknown="resend")
+    admitted = await world.accept(partner)
+    await resent_and_claimed(world, partner)
+    for number in range(1, MAX_CLAIMS + 1):
+        world.clock.advance(LEASE)
+        await world.node.outbox.sweep_once()
+        if number < MAX_CLAIMS:
+            await claim(world, partner)
+    message = await world.message(admitted.message.id)
+    assert (message.status, message.settled_at) == ("UNKNOWN", None)
+    assert (await world.events(admitted.message.id))[-1].code == "QUARANTINED"
+    await world.start()
+    world.clock.advance(DAY)
+    await world.rest()
+    assert world.channel.sent == []
+    assert (await world.balance(partner.org)).held == PRICE
+
+
 async def test_a_resend_that_comes_to_nothing_is_closed_with_its_window(world: World) -> None:
     """It may have been sent once, so it has not merely expired, and its hold is kept until nothing more is awaited."""
     partner = await world.partner(credit_micros=PRICE, on_unknown="resend")

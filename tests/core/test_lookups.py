@@ -363,3 +363,49 @@ async def test_a_lookup_that_answers_nonsense_is_asked_again_by_the_schedule(
     assert (await world.step(admitted.message.id)).lookups == 1
     world.clock.advance(5 * SECOND)
     await world.status(admitted, "SENT")
+
+
+async def refused_as_it_was_repeated(open_world: OpenWorld, *lookups: object) -> tuple[World, Admitted]:
+    """Nobody knows what became of the first attempt; the second, as the app wishes, was refused for good."""
+    channel = FakeChannel(hooks=frozenset({"lookup"})).on(TO, OutcomeUnknown(), *[Permanent("no")] * 9)
+    channel.lookup_answers.extend(lookups)
+    world = await open_world(channel)
+    partner = await world.partner(credit_micros=PRICE, on_unknown="resend")
+    await world.start()
+    admitted = await world.accept(partner)
+    await channel.called(2)
+    await world.state(admitted, "unknown")
+    return world, admitted
+
+
+async def test_a_refused_repeat_says_nothing_of_an_attempt_that_may_be_out(open_world: OpenWorld) -> None:
+    """Some providers refuse it just because they have had the same a moment ago."""
+    world, admitted = await refused_as_it_was_repeated(open_world, *[None] * 9)
+    world.clock.advance(HOUR)
+    await world.rest()
+    message = await world.message(admitted.message.id)
+    assert (message.status, message.settled_at, len(world.channel.sent)) == ("UNKNOWN", None, 2)
+    world.channel.lookup_answers.clear()
+    world.channel.lookup_answers.append(LookupResult(found=True, status="delivered"))
+    world.clock.advance(HOUR)
+    message = await world.status(admitted, "DELIVERED")
+    assert (message.captured, message.contradictory, message.possible_duplicate) == (PRICE, False, False)
+
+
+async def test_a_refusal_counts_once_the_earlier_attempt_is_denied(open_world: OpenWorld) -> None:
+    world, admitted = await refused_as_it_was_repeated(open_world, LookupResult(found=False))
+    step = await world.state_in_time(admitted, "ended")
+    message = await world.message(admitted.message.id)
+    assert (message.status, message.error_code, step.attempt) == ("FAILED", Permanent.code, 3)
+    assert message.settled_at is not None
+
+
+async def test_a_provider_that_dedupes_refuses_the_message_and_not_the_repeat(open_world: OpenWorld) -> None:
+    channel = FakeChannel(info={"idempotent_for": 3600}).on(TO, OutcomeUnknown(), Permanent("no"))
+    world = await open_world(channel)
+    partner = await world.partner(credit_micros=PRICE)
+    await world.start()
+    admitted = await world.accept(partner)
+    await world.state_in_time(admitted, "ended")
+    message = await world.message(admitted.message.id)
+    assert (message.status, message.error_code) == ("FAILED", Permanent.code)

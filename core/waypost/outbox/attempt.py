@@ -34,6 +34,8 @@ class Attempt:
     choices: int
     #: Choices whose gateways were disabled meanwhile.
     left_out: frozenset[int]
+    #: An earlier attempt may be out, and the provider would not notice that this one is the same message.
+    repeats_blindly: bool = False
 
     @property
     def ref(self) -> AttemptRef:
@@ -154,6 +156,8 @@ def not_accepted(attempt: Attempt, error: ChannelError, now: int) -> Report:
     # Where an earlier attempt may be out (its receipt window is open) it is no end: that one is waited for.
     given_up = isinstance(error, NotSent) and is_given_up(step, attempt.choices, error, attempt.left_out)
     is_last = step.window_until is None and given_up
+    if isinstance(error, Permanent) and attempt.repeats_blindly:
+        return Report(evidence(step, "not_sent", now, **details, given_up=True))
     if isinstance(error, Permanent) or is_last:
         return Report(evidence(step, "failed", now, **details))
     if isinstance(error, NotSent):

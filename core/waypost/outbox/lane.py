@@ -208,7 +208,8 @@ class Lane:
                 self._not_ready(step, message, error, now)
             else:
                 choices = attempts.choices_of(step, self._tools.directory())
-                prepared.append(Attempt(step, message, opened, outbound, *choices))
+                blindly = step.window_until is not None and self._tools.on_unknown(step.app_id) == "resend"
+                prepared.append(Attempt(step, message, opened, outbound, *choices, repeats_blindly=blindly))
         return prepared
 
     def _not_ready(self, step: Step, message: Message, error: Exception, now: int) -> None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from waypost.clock import MINUTE, SECOND
+from waypost.lifecycle.evidence import Evidence
 from waypost.log import logger
 from waypost.outbox.attempt import evidence
 from waypost.progress.case import Change, Report, Retry, Rules
@@ -96,7 +97,7 @@ def _decide(step: Step, now: int) -> Report | None:
         return Report(evidence(step, "expired", now, code="EXPIRED"))
     if step.state == "claimed":
         if step.claims >= MAX_CLAIMS:
-            return Report(evidence(step, "failed", now, code="QUARANTINED", detail="Its workers vanished repeatedly."))
+            return Report(_quarantined(step, now))
         vanished = evidence(step, "not_sent", now, code="WORKER_VANISHED")
         return Report(vanished, Retry(due_at=now, choice=step.choice, tries=step.tries, has_vanished=True))
     if step.state == "sending":
@@ -104,6 +105,13 @@ def _decide(step: Step, now: int) -> Report | None:
     if step.window_until is not None and now >= step.window_until and step.state in ("sent", "unknown"):
         return Report(evidence(step, "window_closed", now))
     return None
+
+
+def _quarantined(step: Step, now: int) -> Evidence:
+    told = {"code": "QUARANTINED", "detail": "Its workers vanished repeatedly."}
+    if step.window_until is not None:  # an earlier attempt may be out, and is waited for
+        return evidence(step, "not_sent", now, **told, given_up=True)
+    return evidence(step, "failed", now, **told)
 
 
 def _next_look(step: Step, left: dict[str, int | None], now: int) -> int | None:

@@ -75,8 +75,8 @@ def _unknown(case: Case, step: Step, rules: Rules, now: int) -> None:
     if {item.kind for item in own if item.attempt == step.attempt} == {"sending"}:
         return  # another attempt is under way
     assert step.window_until is not None
-    is_withdrawn = any(item.kind in ("expired", "canceled") for item in own)
-    if not (is_withdrawn or _is_superseded(case, step) or _is_needless(case, step)):
+    is_over = any(item.kind in ("expired", "canceled") or item.data.get("given_up") for item in own)
+    if not (is_over or _is_superseded(case, step) or _is_needless(case, step)):
         retry = _retry(case, step)
         if step.state == "queued" or (step.state == "claimed" and retry is None):
             return  # another attempt is on its way
