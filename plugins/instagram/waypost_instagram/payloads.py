@@ -72,6 +72,8 @@ def _message(content: Content) -> dict[str, Any]:
     if isinstance(content, Media) and content.kind == "sticker":
         if content.media_id != LIKE_HEART:
             raise Unsupported("Instagram's only sticker is the heart: send the media_id like_heart.")
+        if content.url or content.caption or content.more_urls:
+            raise Unsupported("Instagram's heart comes alone: without a url, a caption or further media.")
         return {"attachment": {"type": LIKE_HEART}}
     return message_part(INSTAGRAM, content)
 
