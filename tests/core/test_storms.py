@@ -1,7 +1,9 @@
 """Storms: sends, fallbacks, unknown outcomes, look-ups, contradictory receipts, pauses, outages and clocks, at random.
 
-Whatever came to pass, afterwards every message has its end, no credit is held, the books balance, and nobody got a
-message twice but for an app that wishes to resend. `WAYPOST_STORMS=100` weathers more of them by hand.
+The store fails too, and on PostgreSQL there is a second node. Whatever came to pass, afterwards every message has the
+end that follows from its events, and costs what that costs; no credit is held, the books balance, nothing reached a
+provider that was not written down before, and nobody got a message twice but for an app that wishes to resend.
+`WAYPOST_STORMS=100` weathers more of them by hand.
 """
 
 from __future__ import annotations
@@ -10,13 +12,20 @@ import asyncio
 import os
 import random
 from collections import Counter, deque
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Literal, cast
 
 import pytest
 from fake_channel import FakeChannel
+from held_clock import HeldClock
+from sqlalchemy import select
+from troubled_store import TroubledStore
 from waypost.admission.candidate import Admitted
 from waypost.admission.request import FallbackRequest
 from waypost.clock import HOUR, MINUTE, SECOND
+from waypost.lifecycle.settlement import charge
+from waypost.lifecycle.status import message_status, step_status
+from waypost.outbox import lane
 from waypost.plugin import (
     Context,
     DeliveryUpdate,
@@ -29,9 +38,15 @@ from waypost.plugin import (
     SendResult,
     Transient,
 )
+from waypost.progress.case import LEFT_OUT
 from waypost.progress.queue import MOST_SENDS
-from waypost.refusals import ChannelConfigNotFound, InsufficientCredit
+from waypost.refusals import AcceptanceUnknown, ChannelConfigNotFound, InsufficientCredit, Unavailable
 from waypost.store import gateways
+from waypost.store.database import Database, StoreUnavailableError
+from waypost.store.postgres import PostgresDatabase
+from waypost.store.steps import load_choices
+from waypost.store.tables import event, message
+from waypost.vault import Vault, new_key
 from world import PRICE, OpenWorld, Partner, World
 
 STORMS = int(os.environ.get("WAYPOST_STORMS", "1"))
@@ -161,14 +176,18 @@ async def something_happens(world: World, partner: Partner, provider: Provider, 
         await world.rest()
 
 
-async def all_is_over(world: World, partner: Partner, provider: Provider) -> None:
+async def all_is_over(nodes: list[World], partner: Partner, provider: Provider, troubles: list[TroubledStore]) -> None:
     """Let the gateways work and time pass, until every receipt window has closed."""
+    for store in troubles:
+        store.share = 0.0
     provider.out_of_reach.clear()
     provider.lets_in.set()
+    world = nodes[0]
     for gateway in partner.gateways:
         await world.decide(lambda conn, gateway=gateway: gateways.set_status(conn, gateway.id, "active", ""))  # type: ignore[misc]
     for pause in (*[2 * HOUR] * 60, *[12 * HOUR] * 20):
-        await world.node.outbox.sweep_once()
+        for one in nodes:
+            await one.node.outbox.sweep_once()
         await asyncio.sleep(0.01)
         world.clock.advance(pause)
     await world.until(lambda: nothing_held(world, partner), "the end of all holds")
@@ -179,15 +198,32 @@ async def nothing_held(world: World, partner: Partner) -> bool:
     return (await world.balance(partner.org)).held == 0
 
 
-@pytest.mark.parametrize("seed", range(STORMS))
-@pytest.mark.parametrize("wish", ["hold", "resend", "fallback"])
-async def test_after_any_storm_all_is_settled_and_nobody_got_a_message_twice(
-    open_world: OpenWorld, wish: str, seed: int
+async def its_end_follows_from_its_events(world: World, message_id: str, *, is_paid: bool) -> None:
+    """Status and money, folded once more from what is stored."""
+    stored, found, evidence = (
+        await world.message(message_id), await world.steps(message_id), await world.events(message_id),
+    )  # fmt: skip
+    folded = {step.step_no: step_status(item for item in evidence if item.step_no == step.step_no) for step in found}
+    needed = {number: status.status for number, status in folded.items() if status.error_code not in LEFT_OUT}
+    unknown = [number for number in needed if folded[number].error_code == "OUTCOME_UNKNOWN"]
+    assert stored.status == message_status(needed, waiting=False, unknown=unknown)[0]
+    assert stored.status not in ("QUEUED", "SENDING", "UNKNOWN")
+    assert stored.settled_at is not None
+    assert stored.captured == sum(step.captured for step in found) <= stored.held
+    for step in found:
+        status = folded[step.step_no]
+        assert step.status == status.status
+        decided = (status.decided_by and status.decided_by.gateway_id) or step.gateway_id
+        (lines,) = (choice.lines for choice in load_choices(step.choices) if choice.gateway_id == decided)
+        assert step.captured == charge(status, lines) or not is_paid
+
+
+async def storm(
+    nodes: list[World], channels: list[FakeChannel], provider: Provider, troubles: list[TroubledStore], wish: str
 ) -> None:
-    chance = random.Random(f"{wish} {seed}")
-    provider = Provider(chance)
-    channels = [provider.channel("one"), provider.channel("two")]
-    world = provider.world = await open_world(*channels)
+    """Set everything up, let a storm pass over these nodes, and look at what is left."""
+    chance, world = provider.chance, nodes[0]
+    provider.world = world
     through = [
         await world.gateway(
             channel,
@@ -198,15 +234,65 @@ async def test_after_any_storm_all_is_settled_and_nobody_got_a_message_twice(
     ]
     for gateway in through:
         await world.rate(gateway)
-    partner = await world.partner(*through, credit_micros=chance.choice([3, 50, 10**6]) * PRICE, on_unknown=wish)
-    await world.start()
+    credit = chance.choice([3, 50, 10**6])
+    partner = await world.partner(*through, credit_micros=credit * PRICE, on_unknown=wish)
+    for one in nodes:
+        await one.node.refresh()
+        await one.start()
     made: list[Admitted] = []
     for _ in range(MOMENTS):
-        await something_happens(world, partner, provider, made)
-    await all_is_over(world, partner, provider)
-    for admitted in made:
-        message = await world.message(admitted.message.id)
-        assert message.settled_at is not None
-        assert message.status not in ("QUEUED", "SENDING", "UNKNOWN")
+        if chance.random() < 0.1:
+            chance.choice(troubles).share = chance.choice([0.0, 0.0, 0.05, 0.3, 0.8, 2.0])
+        with suppress(StoreUnavailableError, Unavailable, AcceptanceUnknown):
+            await something_happens(chance.choice(nodes), partner, provider, made)
+    await all_is_over(nodes, partner, provider, troubles)
+    ids = await world.database.read(lambda conn: set(conn.execute(select(message.c.id)).scalars()))
+    assert {admitted.message.id for admitted in made} <= ids
+    for message_id in ids:
+        # A late charge for which no credit is left is told, and not collected.
+        await its_end_follows_from_its_events(world, message_id, is_paid=credit == 10**6)
+    begun = await world.database.read(
+        lambda conn: conn.execute(select(event.c.message_id, event.c.key).where(event.c.kind == "sending")).all()
+    )
+    assert provider.records.keys() <= {f"{message_id}.{key.removesuffix('.sending')}" for message_id, key in begun}
     assert max(provider.arrivals.values(), default=0) <= (MOST_SENDS if wish == "resend" else 1)
     assert await world.books_balance()
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A result that could not be stored is tried again at once."""
+    monkeypatch.setattr(lane, "PAUSES", (0.01,))
+
+
+@pytest.mark.parametrize("seed", range(STORMS))
+@pytest.mark.parametrize("wish", ["hold", "resend", "fallback"])
+async def test_after_any_storm_all_is_settled_and_nobody_got_a_message_twice(
+    open_world: OpenWorld, database: Database, wish: str, seed: int
+) -> None:
+    provider = Provider(random.Random(f"{wish} {seed}"))
+    channels = [provider.channel("one"), provider.channel("two")]
+    store = TroubledStore(database, provider.chance)
+    world = await open_world(*channels, database=store)
+    world.database = database
+    await storm([world], channels, provider, [store], wish)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("seed", range(STORMS))
+@pytest.mark.parametrize("wish", ["hold", "resend", "fallback"])
+async def test_two_nodes_weather_a_storm(postgres_url: str, clock: HeldClock, wish: str, seed: int) -> None:
+    """Each has a store of its own to lose."""
+    provider = Provider(random.Random(f"two nodes, {wish} {seed}"))
+    channels = [provider.channel("one"), provider.channel("two")]
+    vault, nodes, stores = Vault([new_key()]), [], []
+    async with AsyncExitStack() as stack:
+        for _ in range(2):
+            database = await PostgresDatabase.open(postgres_url)
+            stack.push_async_callback(database.close)
+            database.clock = clock
+            stores.append(TroubledStore(database, provider.chance))
+            nodes.append(await World.open(stores[-1], clock, *channels, vault=vault))
+            stack.push_async_callback(nodes[-1].close)
+            nodes[-1].database = database
+        await storm(nodes, channels, provider, stores, wish)
