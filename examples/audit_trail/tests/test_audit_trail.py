@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import stat
 from importlib import metadata
@@ -180,7 +181,7 @@ async def test_the_first_wrapper_is_outermost(
 def test_it_loads_by_its_entry_point(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(FILE_VARIABLE, str(path))
     [loaded] = load_wrappers(["audit_trail"], entry_points=[ENTRY_POINT])
-    assert asyncio.iscoroutinefunction(loaded)
+    assert inspect.iscoroutinefunction(loaded)
     assert path.exists()
 
 
