@@ -49,6 +49,7 @@ class Heartbeat:
         await self._database.sync_clock()
         alive = replace(self._me, seen_at=self._database.clock.now())
         await self._database.write(lambda conn: nodes.beat(conn, alive))
+        await self._database.check_room()
 
     async def end(self) -> None:
         """Take leave. Raises `StoreUnavailableError`."""

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -109,6 +110,29 @@ async def test_a_node_whose_store_only_reads_is_not_ready(run: RunDeployment, mo
         assert "waypost_store_up 0.0" in (await gateway.call("GET", "/metrics")).text
     await gateway.until(is_ready)
     assert "waypost_store_up 1.0" in (await gateway.call("GET", "/metrics")).text
+
+
+async def test_a_node_whose_disk_is_nearly_full_is_not_ready(
+    run: RunDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its heartbeat is small, and would find room for long after the last send did."""
+    monkeypatch.setattr("waypost.heartbeat.EVERY", 0.01)
+    gateway = await run([], [FakeChannel()])
+    told: list[str] = []
+
+    async def is_short() -> bool:
+        answer = await gateway.call("GET", "/readyz")
+        told.append(answer.json.get("store", ""))
+        return answer.status == 503
+
+    async def is_ready() -> bool:
+        return not await is_short()
+
+    with monkeypatch.context() as patched:
+        patched.setattr("waypost.store.sqlite.LEAST_ROOM", 2**63)
+        await gateway.until(is_short)
+    assert re.fullmatch(r"SQLite: the disk has \d+ MB left", told[-1])
+    await gateway.until(is_ready)
 
 
 async def _is_read() -> bool:

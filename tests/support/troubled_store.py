@@ -50,5 +50,8 @@ class TroubledStore(Database):
     async def sync_clock(self) -> None:
         """The test's clock stands still."""
 
+    async def check_room(self) -> None:
+        """There is enough."""
+
     async def close(self) -> None:
         """Whoever made the database closes it."""

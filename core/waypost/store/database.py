@@ -51,6 +51,9 @@ class Database(Protocol):
     async def sync_clock(self) -> None:
         """Let `clock` follow the database's clock again."""
 
+    async def check_room(self) -> None:
+        """Raise `StoreUnavailableError` where there will soon be no room to write; what others run does not tell."""
+
     async def close(self) -> None:
         """Finish what was begun, then let go of every connection."""
 

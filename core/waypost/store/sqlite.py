@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -30,6 +31,8 @@ T = TypeVar("T")
 READERS = 2
 #: As many transactions as may share one commit; far more than ever wait.
 MAX_SHARED = 256
+#: With less room on the disk, in bytes, it is full soon: the write-ahead log alone grows to as much.
+LEAST_ROOM = 16_000_000
 
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
@@ -158,6 +161,15 @@ class SqliteDatabase:
     async def sync_clock(self) -> None:
         """Follow the machine's clock, which is set now and then, and goes on while the machine sleeps."""
         self.clock.set_now(time.time_ns() // 1000)
+
+    async def check_room(self) -> None:
+        """Raise `StoreUnavailableError` while the disk is nearly full: what is small finds room where sends do not."""
+        try:
+            free = (await asyncio.to_thread(shutil.disk_usage, self.url.removeprefix("sqlite:///"))).free
+        except OSError as error:
+            raise StoreUnavailableError(f"SQLite: {error.strerror}") from error
+        if free < LEAST_ROOM:
+            raise StoreUnavailableError(f"SQLite: the disk has {free / 1e6:.0f} MB left")
 
     async def close(self) -> None:
         """Write what is queued, then close."""
