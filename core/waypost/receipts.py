@@ -205,8 +205,9 @@ def _report(update: DeliveryUpdate, gateway_id: str, ref: AttemptRef, now: int, 
     bad = update.status in ("failed", "undelivered")
     evidence = Evidence(
         message_id=ref.message_id,
-        # With the status, so that what stored evidence proves is known by its key, whatever ids a plugin gives.
-        key=f"{gateway_id}:{update.event_id}:{update.status}",
+        # With status and attempt, so that what stored evidence proves is known by its key, whatever ids a plugin gives;
+        # and a watermark may be about several attempts of one message.
+        key=f"{gateway_id}:{update.event_id}:{update.status}:{ref.step_no}.{ref.attempt}",
         step_no=ref.step_no,
         attempt=ref.attempt,
         kind=update.status,

@@ -11,8 +11,9 @@ from fake_channel import FakeChannel
 from late_answer import under_way
 from sqlalchemy.util import await_only
 from waypost import watermarks
+from waypost.admission.request import FallbackRequest
 from waypost.clock import HOUR, SECOND, to_datetime
-from waypost.plugin import Address, DeliveryUpdate
+from waypost.plugin import Address, DeliveryUpdate, Quote, QuoteLine
 from waypost.plugin.errors import InvalidRecipient
 from waypost.store.postgres import PostgresDatabase
 from world import PRICE, TO, OpenWorld
@@ -140,6 +141,28 @@ async def test_a_watermark_by_a_clock_that_is_a_little_behind(open_world: OpenWo
         partner, DeliveryUpdate(event_id="r", status="read", recipient=Address("e164", TO), watermark=mark)
     )
     assert [(await world.message(item.message.id)).status for item in (read, later)] == ["READ", "SENT"]
+
+
+async def test_a_watermark_that_covers_two_steps_of_one_message(open_world: OpenWorld) -> None:
+    """A reminder through the same gateway: each step has been read, is stored as such and pays for itself."""
+    channel = FakeChannel(info={"features": frozenset({"watermarks"})})
+    channel.quote = Quote((QuoteLine("unit", charge_on="delivered"),))
+    world = await open_world(channel)
+    partner = await world.partner()
+    await world.start()
+    admitted = await world.accept(partner, fallback=(FallbackRequest(channel="SMS", after=3600, until="read"),))
+    await world.status(admitted, "SENT")
+    world.clock.advance(2 * HOUR)
+    await world.rest()
+    await world.state(admitted, "sent", step_no=2)
+    mark = to_datetime(world.clock.now())
+    update = DeliveryUpdate(event_id="r", status="read", recipient=Address("e164", TO), watermark=mark)
+    for _ in range(2):
+        await world.tell(partner, update)
+        steps = await world.steps(admitted.message.id)
+        assert [(step.state, step.status, step.captured) for step in steps] == [("ended", "READ", PRICE)] * 2
+    read = [item for item in await world.events(admitted.message.id) if item.kind == "read"]
+    assert [(item.step_no, item.attempt) for item in read] == [(1, 1), (2, 1)]
 
 
 async def test_a_watermark_in_the_future_is_about_the_past(open_world: OpenWorld) -> None:
