@@ -13,7 +13,7 @@ from sqlalchemy.util import await_only
 from waypost import watermarks
 from waypost.admission.request import FallbackRequest
 from waypost.clock import HOUR, SECOND, to_datetime
-from waypost.plugin import Address, DeliveryUpdate, Quote, QuoteLine
+from waypost.plugin import Address, DeliveryUpdate, LookupResult, OutcomeUnknown, Quote, QuoteLine
 from waypost.plugin.errors import InvalidRecipient
 from waypost.store.postgres import PostgresDatabase
 from world import PRICE, TO, OpenWorld
@@ -141,6 +141,26 @@ async def test_a_watermark_by_a_clock_that_is_a_little_behind(open_world: OpenWo
         partner, DeliveryUpdate(event_id="r", status="read", recipient=Address("e164", TO), watermark=mark)
     )
     assert [(await world.message(item.message.id)).status for item in (read, later)] == ["READ", "SENT"]
+
+
+async def test_a_watermark_covers_what_was_found_by_a_lookup(open_world: OpenWorld) -> None:
+    """Its answer was lost; that it was sent is known all the same, and from then on it is like any other."""
+    channel = FakeChannel(info={"features": frozenset({"watermarks"})}, hooks=frozenset({"lookup"}))
+    channel.on(TO, OutcomeUnknown()).lookup_answers.append(LookupResult(found=True, provider_ids=("p",), status="sent"))
+    world = await open_world(channel)
+    partner = await world.partner()
+    await world.start()
+    admitted = await world.accept(partner)
+    mark = to_datetime(world.clock.now())
+    await world.status(admitted, "UNKNOWN")
+    address = Address("e164", TO)
+    await world.tell(partner, DeliveryUpdate(event_id="d", status="delivered", recipient=address, watermark=mark))
+    assert (await world.message(admitted.message.id)).status == "UNKNOWN"
+    await world.state_in_time(admitted, "ended")
+    assert (await world.message(admitted.message.id)).status == "DELIVERED"
+    mark = to_datetime(world.clock.now())
+    await world.tell(partner, DeliveryUpdate(event_id="r", status="read", recipient=address, watermark=mark))
+    assert (await world.message(admitted.message.id)).status == "READ"
 
 
 async def test_a_watermark_that_covers_two_steps_of_one_message(open_world: OpenWorld) -> None:

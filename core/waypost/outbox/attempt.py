@@ -133,19 +133,26 @@ def evidence(step: Step, kind: Kind, now: int, **details: object) -> Evidence:
 
 
 def sent(attempt: Attempt, result: SendResult, began: int, now: int) -> list[Report]:
-    """The provider accepted it; and where nothing can be heard of it any more, its receipt window is closed.
-
-    A watermark is on the provider's clock and may be as early as the message itself, which it had before we had its
-    answer: the message is known by when its attempt began.
-    """
-    known_as = result.provider_ids
-    if watermarks.FEATURE in attempt.opened.plugin.info.features:
-        known_as += tuple(watermarks.sent_id(address, began, attempt.ref) for address in attempt.outbound.recipient)
+    """The provider accepted it; and where nothing can be heard of it any more, its receipt window is closed."""
+    known_as = known_by(result.provider_ids, attempt.opened.plugin, attempt.outbound, began, attempt.ref)
     details = {"provider_ids": list(result.provider_ids), "accepted_as": result.status}
     reports = [Report(evidence(attempt.step, "sent", now, **details), provider_ids=known_as)]
     if result.status == "sent" and not result.provider_ids:
         reports.append(Report(evidence(attempt.step, "window_closed", now)))
     return reports
+
+
+def known_by(
+    provider_ids: tuple[str, ...], plugin: ChannelPlugin, message: OutboundMessage, began: int, ref: AttemptRef
+) -> tuple[str, ...]:
+    """The provider's ids of an attempt that it accepted, and those under which watermarks find it.
+
+    A watermark is on the provider's clock and may be as early as the message itself, which it had before we had its
+    answer: the message is known by when its attempt began.
+    """
+    if watermarks.FEATURE not in plugin.info.features:
+        return provider_ids
+    return provider_ids + tuple(watermarks.sent_id(address, began, ref) for address in message.recipient)
 
 
 def not_accepted(attempt: Attempt, error: ChannelError, now: int) -> Report:

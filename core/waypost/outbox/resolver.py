@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 from waypost.clock import HOUR, MINUTE, SECOND, to_datetime
 from waypost.host.accounts import Accounts, CredentialsUnusableError
@@ -89,13 +90,17 @@ class Resolver:
         gateway = directory.gateways[began.gateway_id or step.gateway_id]
         opened = self._accounts.account(gateway, directory.provider_apps.get(gateway.provider_app_id or ""))
         await self._accounts.ready(opened)
-        correlation = str(events.AttemptRef.of(began))
+        ref = events.AttemptRef.of(began)
         asked = SendAttempt(
             message=attempts.outbound(step, message, opened),
-            correlation=correlation,
+            correlation=str(ref),
             started_at=to_datetime(began.at),
         )
-        return await opened.plugin.lookup(self._accounts.context(opened, correlation=correlation), asked)
+        found = await opened.plugin.lookup(self._accounts.context(opened, correlation=str(ref)), asked)
+        if found is None or not found.found:
+            return found
+        known_as = attempts.known_by(found.provider_ids, opened.plugin, asked.message, began.at, ref)
+        return replace(found, provider_ids=known_as)
 
     async def _is_another(self, began: Evidence, answer: LookupResult) -> bool:
         """Whether what was found is known to be a different attempt: the same text to the same number, say."""
