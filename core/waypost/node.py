@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 import aiohttp
 from sqlalchemy import Connection
 
+from waypost import watermarks
 from waypost.admission.candidate import Candidate
 from waypost.admission.desk import Desk
 from waypost.config import Config
@@ -81,7 +82,10 @@ class Node:
         others = None if database.url.startswith("sqlite") else LOOK_BESIDE
         self.verdicts = Verdicts(database, look_every=others if role == "all" else LOOK_EVERY)
         self.rules = Rules(
-            last_receipt=self._last_receipt, receipt_window=self._receipt_window, on_unknown=self._on_unknown
+            last_receipt=self._last_receipt,
+            receipt_window=self._receipt_window,
+            on_unknown=self._on_unknown,
+            has_watermarks=self._has_watermarks,
         )
         self.desk = Desk(
             database,
@@ -338,9 +342,16 @@ class Node:
     # ---- rules
 
     def _last_receipt(self, gateway_id: str) -> LastReceipt:
-        gateway = self.directory.gateways.get(gateway_id)
-        plugin = self.plugins.get(gateway.plugin) if gateway else None
+        plugin = self._plugin_of(gateway_id)
         return plugin.info.last_receipt if plugin else "delivered"
+
+    def _has_watermarks(self, gateway_id: str) -> bool:
+        plugin = self._plugin_of(gateway_id)
+        return plugin is not None and watermarks.FEATURE in plugin.info.features
+
+    def _plugin_of(self, gateway_id: str) -> ChannelPlugin | None:
+        gateway = self.directory.gateways.get(gateway_id)
+        return self.plugins.get(gateway.plugin) if gateway else None
 
     def _receipt_window(self, gateway_id: str) -> int:
         return self.directory.receipt_window(gateway_id)

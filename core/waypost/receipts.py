@@ -21,7 +21,7 @@ from waypost.lifecycle.status import Status, reached
 from waypost.log import logger
 from waypost.plugin.errors import ERROR_CLASSES
 from waypost.plugin.events import DeliveryUpdate
-from waypost.progress.case import Report
+from waypost.progress.case import Report, Rules
 from waypost.store import events, steps
 from waypost.store.events import AttemptRef, Parked, ParkedAt
 
@@ -39,7 +39,11 @@ class PlacedUpdate:
 
 
 def reports(
-    conn: Connection, updates: Sequence[PlacedUpdate], known: Mapping[tuple[str, str], AttemptRef], now: int
+    conn: Connection,
+    updates: Sequence[PlacedUpdate],
+    known: Mapping[tuple[str, str], AttemptRef],
+    rules: Rules,
+    now: int,
 ) -> list[Report]:
     """Turn updates into reports; park those whose message is not known yet.
 
@@ -47,6 +51,7 @@ def reports(
     """
     by_correlation = _correlated(conn, updates)
     found: list[Report] = []
+    unheard: list[tuple[Report, DeliveryUpdate]] = []
     lost: list[Parked] = []
     told: set[tuple[AttemptRef, str]] = set()
     # Watermarks last: they speak of everything until then, also of what the others name.
@@ -56,10 +61,15 @@ def reports(
             refs = _unproved(conn, [pair for pair in refs if (pair[1], item.update.status) not in told], item.update)
         told.update((ref, item.update.status) for _, ref in refs)
         is_new_id = not any((gateway_id, item.update.provider_id) in known for gateway_id in item.gateway_ids)
-        found.extend(_report(item.update, gateway_id, ref, now, learned=is_new_id) for gateway_id, ref in refs)
+        about = [_report(item.update, gateway_id, ref, now, learned=is_new_id) for gateway_id, ref in refs]
+        found.extend(about)
+        if is_new_id and watermarks.may_find(item.update):
+            unheard.extend((report, item.update) for report in about)
         if not refs and item.update.watermark is None:
             lost.append(_parked(item, now))
     events.park(conn, lost)
+    overtaken = watermarks.find_from_now_on(conn, unheard, rules)
+    found.extend(_report(update, gateway_id, ref, now, learned=False) for gateway_id, ref, update in overtaken)
     return found
 
 

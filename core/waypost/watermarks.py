@@ -16,7 +16,7 @@ from waypost.clock import from_datetime, to_datetime
 from waypost.lifecycle.status import Status, reached
 from waypost.plugin.events import DeliveryUpdate
 from waypost.plugin.types import Address, ReceiptStatus
-from waypost.progress.case import Report
+from waypost.progress.case import Report, Rules
 from waypost.store import events, watermarks
 from waypost.store.events import AttemptRef
 from waypost.store.watermarks import Watermark
@@ -38,11 +38,17 @@ def sent_id(address: Address, began: int, ref: AttemptRef) -> str:
     return f"{_until(_written(address), began)}.{ref}"
 
 
-def names(gateway_ids: Iterable[str], update: DeliveryUpdate) -> Iterator[str]:
+def names(gateway_ids: Iterable[str], update: DeliveryUpdate, rules: Rules) -> Iterator[str]:
     """Of whom a watermark speaks, for `store.inbound.keep_apart`: what it covers may just be being stored."""
-    if update.watermark is not None and update.recipient is not None:
+    if update.recipient is not None and (update.watermark is not None or may_find(update)):
         for gateway_id in gateway_ids:
-            yield _name(gateway_id, _written(update.recipient))
+            if update.watermark is not None or rules.has_watermarks(gateway_id):
+                yield _name(gateway_id, _written(update.recipient))
+
+
+def may_find(update: DeliveryUpdate) -> bool:
+    """Whether by this receipt watermarks may find its send, whose answer may have been lost."""
+    return bool(update.correlation) and update.recipient is not None and update.status in _PROVES
 
 
 def names_of_sent(sent: Iterable[Report]) -> Iterator[str]:
@@ -77,8 +83,27 @@ def covered(
     return [
         (gateway_id, ref)
         for gateway_id in gateway_ids
-        for ref in events.refs_between(conn, gateway_id, _until(address, since[gateway_id]), end)
+        for ref in dict.fromkeys(events.refs_between(conn, gateway_id, _until(address, since[gateway_id]), end))
     ]
+
+
+def find_from_now_on(
+    conn: Connection, unheard: Iterable[tuple[Report, DeliveryUpdate]], rules: Rules
+) -> list[tuple[str, AttemptRef, DeliveryUpdate]]:
+    """Let watermarks find the sends of these receipts as they would by their answer; return what earlier ones say."""
+    meant = [(item, item.evidence.gateway_id or "", update.recipient) for item, update in unheard]
+    meant = [found for found in meant if rules.has_watermarks(found[1])]
+    if not meant:
+        return []
+    history = events.of_messages(conn, {item.evidence.message_id for item, _, _ in meant})
+    began = {AttemptRef.of(told): told.at for found in history.values() for told in found if told.kind == "sending"}
+    known_as = []
+    for item, gateway_id, address in meant:
+        ref = AttemptRef.of(item.evidence)
+        if address is not None and ref in began:
+            item.provider_ids += (sent_id(address, began[ref], ref),)
+            known_as.append((gateway_id, item.provider_ids[-1], ref))
+    return overtaken(conn, known_as)
 
 
 def overtaken(

@@ -163,6 +163,28 @@ async def test_a_watermark_covers_what_was_found_by_a_lookup(open_world: OpenWor
     assert (await world.message(admitted.message.id)).status == "READ"
 
 
+async def test_a_watermark_covers_what_a_receipt_proved_whose_answer_was_lost(open_world: OpenWorld) -> None:
+    """Such as an echo that bears our correlation; before or after a watermark, it is then like any other send."""
+    channel = FakeChannel(info={"features": frozenset({"watermarks"})}).on(TO, OutcomeUnknown())
+    world = await open_world(channel)
+    partner = await world.partner()
+    await world.start()
+    admitted = await world.accept(partner)
+    await world.status(admitted, "UNKNOWN")
+    mark, address = to_datetime(world.clock.now()), Address("e164", TO)
+    await world.tell(partner, DeliveryUpdate(event_id="d", status="delivered", recipient=address, watermark=mark))
+    assert (await world.message(admitted.message.id)).status == "UNKNOWN"
+    echo = DeliveryUpdate(
+        event_id="e", status="sent", provider_id="p", correlation=f"{admitted.message.id}.1.1", recipient=address
+    )
+    await world.tell(partner, echo)
+    assert (await world.message(admitted.message.id)).status == "DELIVERED"
+    world.clock.advance(SECOND)
+    later = to_datetime(world.clock.now())
+    await world.tell(partner, DeliveryUpdate(event_id="r", status="read", recipient=address, watermark=later))
+    assert (await world.message(admitted.message.id)).status == "READ"
+
+
 async def test_a_watermark_that_covers_two_steps_of_one_message(open_world: OpenWorld) -> None:
     """A reminder through the same gateway: each step has been read, is stored as such and pays for itself."""
     channel = FakeChannel(info={"features": frozenset({"watermarks"})})

@@ -86,7 +86,7 @@ def apply_events(
             others.append(item)
     # First of all: whoever has to wait here should hold nothing that others wait for.
     about = [name for item in others for name in _spoken_of(item)]
-    about += [name for item in updates for name in watermarks.names(item.gateway_ids, item.update)]
+    about += [name for item in updates for name in watermarks.names(item.gateway_ids, item.update, rules)]
     inbound.keep_apart(conn, about)
     known = events.refs(
         conn,
@@ -98,7 +98,7 @@ def apply_events(
         },
     )
     kept = _kept(conn, others, _attempts(conn, others, known), now)
-    found = receipts.reports(conn, updates, known, now) if updates else []
+    found = receipts.reports(conn, updates, known, rules, now) if updates else []
     changes = report(conn, found, rules, now, beside=[*beside, kept])
     new = written.apply(conn, others, now)
     _consents(conn, others, now)  # after what was written: who has a new address takes along when they wrote

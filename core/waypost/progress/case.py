@@ -51,6 +51,8 @@ class Rules:
     receipt_window: Callable[[str], int]
     #: hold, resend or fallback, by app.
     on_unknown: Callable[[str], str]
+    #: Whether a gateway's provider tells of everything that was sent to somebody until a moment.
+    has_watermarks: Callable[[str], bool]
 
 
 @dataclass(slots=True)
