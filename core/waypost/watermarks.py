@@ -7,6 +7,7 @@ about what was sent since and no more.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import cast, get_args
 
@@ -25,6 +26,7 @@ from waypost.store.watermarks import Watermark
 FEATURE = "watermarks"
 
 _MARK = "@"
+_SENT_ID = re.compile(rf"{_MARK}(.+){_MARK}([0-9]{{20}})\.[^{_MARK}]+", re.DOTALL)
 #: Providers tell moments in milliseconds: what began within the same one is not later.
 _GRAIN = 1_000
 #: A provider's clock may be so far behind ours. Between what is read and what is sent next more time passes as a rule.
@@ -55,8 +57,8 @@ def names_of_sent(sent: Iterable[Report]) -> Iterator[str]:
     """To whom something was sent that watermarks may be about, for `store.inbound.keep_apart`."""
     for item in sent:
         for known_as in item.provider_ids:
-            if known_as.startswith(_MARK):
-                yield _name(item.evidence.gateway_id or "", _read(known_as)[0])
+            if (read := _read(known_as)) is not None:
+                yield _name(item.evidence.gateway_id or "", read[0])
 
 
 def covered(
@@ -110,7 +112,7 @@ def overtaken(
     conn: Connection, known_as: Iterable[tuple[str, str, AttemptRef]]
 ) -> list[tuple[str, AttemptRef, DeliveryUpdate]]:
     """What earlier watermarks say of attempts that have just become known by these (gateway, id)."""
-    found = [(gateway_id, *_read(name), ref) for gateway_id, name, ref in known_as if name.startswith(_MARK)]
+    found = [(gateway_id, *read, ref) for gateway_id, name, ref in known_as if (read := _read(name)) is not None]
     if not found:
         return []
     marks = watermarks.of_addresses(conn, [(gateway_id, address) for gateway_id, address, _, _ in found])
@@ -134,10 +136,10 @@ def _until(address: str, at: int) -> str:
     return f"{_MARK}{address}{_MARK}{at:020d}"
 
 
-def _read(name: str) -> tuple[str, int]:
-    """The address and the time of a `sent_id`."""
-    address, _, rest = name[1:].rpartition(_MARK)
-    return address, int(rest.partition(".")[0])
+def _read(name: str) -> tuple[str, int] | None:
+    """The address and the time of a `sent_id`; None for what is a provider's id, which may begin with anything."""
+    found = _SENT_ID.fullmatch(name) if name.startswith(_MARK) else None
+    return (found[1], int(found[2])) if found else None
 
 
 def _update(mark: Watermark) -> DeliveryUpdate:

@@ -13,7 +13,7 @@ from sqlalchemy.util import await_only
 from waypost import watermarks
 from waypost.admission.request import FallbackRequest
 from waypost.clock import HOUR, SECOND, to_datetime
-from waypost.plugin import Address, DeliveryUpdate, LookupResult, OutcomeUnknown, Quote, QuoteLine
+from waypost.plugin import Address, DeliveryUpdate, LookupResult, OutcomeUnknown, Quote, QuoteLine, SendResult
 from waypost.plugin.errors import InvalidRecipient
 from waypost.store.postgres import PostgresDatabase
 from world import PRICE, TO, OpenWorld
@@ -111,6 +111,16 @@ async def test_a_watermark_of_a_refused_message_proves_nothing(open_world: OpenW
     later.answer.set()
     message = await world.status(admitted, "FAILED")
     assert (message.captured, message.contradictory) == (0, False)
+
+
+@pytest.mark.parametrize("provider_id", ["@", "@x", "@a@b", "@@.", f"@a@{'9' * 20}"])
+async def test_a_provider_id_that_looks_like_ours_is_the_providers(open_world: OpenWorld, provider_id: str) -> None:
+    world = await open_world(FakeChannel().on(TO, SendResult(provider_ids=(provider_id,))))
+    partner = await world.partner()
+    await world.start()
+    await world.sent(partner)
+    await world.tell(partner, DeliveryUpdate(event_id="e", status="read", provider_id=provider_id))
+    assert await world.parked() == 0
 
 
 async def test_a_watermark_covers_all_that_began_at_the_same_moment(open_world: OpenWorld) -> None:
