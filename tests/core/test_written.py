@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from inbound_stage import inbox_of, others, owned, states, wrote
-from waypost.clock import to_datetime
+from waypost.clock import from_datetime, to_datetime
 from waypost.plugin import (
     Address,
     AddressChange,
@@ -87,6 +87,22 @@ async def test_an_edit_that_overtakes_its_message_is_not_lost(world: World) -> N
     (row,) = await inbox_of(world, partner)
     assert (json.loads(row.content)["body"], row.reply_to) == ("better", "in-0")
     assert [item["url"] for item in json.loads(row.content)["more"]] == ["https://media.test/1"]
+
+
+@pytest.mark.parametrize("change", ["edit", "unsend"])
+async def test_whatever_comes_first_a_message_says_the_same(world: World, change: str) -> None:
+    """By whom and when it was written, and what it answers, is not for its change to say."""
+    partner = await owned(world)
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    said = wrote(occurred_at=at, sender_name="Ann", reply_to="in-0")
+    changed = wrote(body="better", change=change, event_id="c", occurred_at=at + timedelta(minutes=1))
+    ids = "in-1", "in-2", "in-3"
+    for provider_id, order in zip(ids, ((said, changed), (changed, said), (changed, said, said)), strict=True):
+        for event in order:
+            await world.tell(partner, replace(event, provider_id=provider_id))
+    first, *rest = [replace(row, id="", provider_id="") for row in await inbox_of(world, partner)]
+    assert (first.sender_name, first.reply_to, first.occurred_at) == ("Ann", "in-0", from_datetime(at))
+    assert rest == [first, first]
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 1, 0)])

@@ -100,13 +100,15 @@ def _fill_up(conn: Connection, rows: Sequence[Inbound], new: Sequence[Inbound]) 
         said = late[pair]
         if row.edited_at is None and not row.unsent:
             continue
+        # All but what was changed is as it would be had the message come first.
+        said = replace(said, id=row.id, received_at=row.received_at)
         if not _is_by(row.sender, said.sender):
             # Whoever changed it first had not written it.
             _LOG.warning("inbound.changed_by_another", gateway=row.gateway_id, message=row.id)
-            filled.append(replace(said, id=row.id, received_at=row.received_at))
-        elif not row.unsent:
-            content = _with_more(orjson.loads(row.content), said.content)
-            filled.append(replace(row, content=dump_json(content), reply_to=row.reply_to or said.reply_to))
+        else:
+            content = row.content if row.unsent else dump_json(_with_more(orjson.loads(row.content), said.content))
+            said = replace(said, content=content, unsent=row.unsent, edited_at=row.edited_at)
+        filled.append(said)
     inbound.save(conn, filled)
 
 
