@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from typing import Any
@@ -27,7 +27,8 @@ _WHOLE = 2**63
 def storable(event: ChannelEvent) -> ChannelEvent:
     """The event without what no database can hold, wherever a stranger put it.
 
-    That is NUL and lone surrogates in a text, and an id or address longer than an index takes: it ends in a digest.
+    That is NUL and lone surrogates in a text, and an id or address longer than an index takes: it ends in a digest; and
+    a moment that no calendar has in UTC.
     """
     changed: dict[str, Any] = {}
     for name in _names(type(event)):  # type: ignore[arg-type]  # mypy takes the class for one of its instances
@@ -45,12 +46,24 @@ def storable(event: ChannelEvent) -> ChannelEvent:
 def _kept(value: Any) -> Any:
     if isinstance(value, str):
         return value if value.isascii() and "\0" not in value else _stored(value)
+    if isinstance(value, datetime):
+        return _in_utc(value)
     if isinstance(value, Address):
         kept = _shortened(_kept(value.value))
         return value if kept is value.value else Address(value.kind, kept)
     if isinstance(value, tuple) and value and isinstance(value[0], Address):
         return tuple(_kept(address) for address in value)
     return value
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """A moment as UTC can tell it: elsewhere the calendar begins a few hours earlier, and ends later."""
+    if moment.tzinfo is UTC:
+        return moment
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC) if moment.year == 1 else datetime.max.replace(tzinfo=UTC)
 
 
 def _shortened(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -215,6 +215,28 @@ async def test_a_watermark_that_covers_two_steps_of_one_message(open_world: Open
         assert [(step.state, step.status, step.captured) for step in steps] == [("ended", "READ", PRICE)] * 2
     read = [item for item in await world.events(admitted.message.id) if item.kind == "read"]
     assert [(item.step_no, item.attempt) for item in read] == [(1, 1), (2, 1)]
+
+
+@pytest.mark.parametrize(("year", "hours"), [(1, 14), (9999, -14)])
+async def test_a_watermark_told_at_a_moment_that_utc_does_not_have(
+    open_world: OpenWorld, year: int, hours: int
+) -> None:
+    """What is sent later looks at it again, and its own answer must not be lost for it."""
+    world = await open_world(FakeChannel(info={"features": frozenset({"watermarks"})}))
+    partner = await world.partner()
+    await world.start()
+    before = await world.sent(partner)
+    zone = timezone(timedelta(hours=hours))
+    at = datetime(1, 1, 1, tzinfo=zone) if year == 1 else datetime(9999, 12, 31, 23, tzinfo=zone)
+    mark, address = to_datetime(world.clock.now()), Address("e164", TO)
+    update = DeliveryUpdate(event_id="r", status="read", recipient=address, watermark=mark, occurred_at=at)
+    await world.tell(partner, update)
+    assert (await world.message(before.message.id)).status == "READ"
+    (read,) = [item for item in await world.events(before.message.id) if item.kind == "read"]
+    assert read.occurred_at is not None
+    assert to_datetime(read.occurred_at).year == year
+    after = await world.accept(partner)
+    await world.status(after, "READ")
 
 
 async def test_a_watermark_in_the_future_is_about_the_past(open_world: OpenWorld) -> None:
