@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from inbound_stage import inbox_of, others, owned, states, wrote
-from waypost.clock import from_datetime, to_datetime
+from waypost.clock import SECOND, from_datetime, to_datetime
 from waypost.plugin import (
     Address,
     AddressChange,
@@ -209,6 +209,23 @@ async def test_the_latest_word_on_consent_counts(world: World, order: Sequence[i
     consent = await world.database.read(lambda conn: inbound.consent_of(conn, partner.gateway.id, TO))
     assert consent == {"all": "opted_in"}
     assert await others(world.database) == [(partner.gateway.id, "ConsentChange")] * 2
+
+
+async def test_a_word_on_consent_that_is_told_again_is_not_the_latest(world: World) -> None:
+    """Not every provider tells when it was said, and signatures without a time can be sent again by whoever has one."""
+    partner = await owned(world)
+    words = [
+        ConsentChange(event_id=f"c{state}", address=Address("e164", TO), state=state)
+        for state in ("opted_in", "opted_out")
+    ]
+    for told in ((words[0],), (words[1], words[0]), (words[0],)):
+        world.clock.advance(SECOND)
+        await world.tell(partner, *told)
+        consent = await world.database.read(lambda conn: inbound.consent_of(conn, partner.gateway.id, TO))
+    assert consent == {"all": "opted_out"}
+    await world.tell(partner, replace(words[0], event_id="again"))
+    consent = await world.database.read(lambda conn: inbound.consent_of(conn, partner.gateway.id, TO))
+    assert consent == {"all": "opted_in"}
 
 
 async def test_what_nobody_understands_is_kept(world: World) -> None:

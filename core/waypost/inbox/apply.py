@@ -21,6 +21,7 @@ from waypost.log import logger
 from waypost.plugin.events import (
     AccountUpdate,
     AddressChange,
+    ChannelEvent,
     ConsentChange,
     DeliveryUpdate,
     Engagement,
@@ -97,11 +98,11 @@ def apply_events(
             for gateway in item.gateways
         },
     )
-    kept = _kept(conn, others, _attempts(conn, others, known), now)
+    kept, new_words = _kept(conn, others, _attempts(conn, others, known), now)
     found = receipts.reports(conn, updates, known, rules, now) if updates else []
     changes = report(conn, found, rules, now, beside=[*beside, kept])
     new = written.apply(conn, others, now)
-    _consents(conn, others, now)  # after what was written: who has a new address takes along when they wrote
+    _consents(conn, new_words, now)  # after what was written: who has a new address takes along when they wrote
     return Applied(changes, new)
 
 
@@ -166,10 +167,15 @@ def _attempts(
     return found
 
 
-def _kept(conn: Connection, placed: Sequence[Placed], attempts: Mapping[int, events.AttemptRef], now: int) -> Insertion:
-    """Everything that is no receipt, to be kept once each, beside its message where that is known."""
+def _kept(
+    conn: Connection, placed: Sequence[Placed], attempts: Mapping[int, events.AttemptRef], now: int
+) -> tuple[Insertion, list[Placed]]:
+    """Everything that is no receipt, to be kept once each, beside its message where that is known.
+
+    With it comes what people said of themselves that was not known yet; that is kept already.
+    """
     rows = []
-    blocked = []
+    at_once: dict[tuple[str, str], tuple[tuple[Any, ...], Placed]] = {}
     for item in placed:
         event = item.event
         if isinstance(event, InboundMessage):
@@ -181,16 +187,18 @@ def _kept(conn: Connection, placed: Sequence[Placed], attempts: Mapping[int, eve
         # What is charged is all in the event; its raw form is as long as the receipt's that it came with.
         data = dump(event, with_raw=not isinstance(event, PriceUpdate))
         row = (gateway_id, event.event_id, type(event).__name__, message_id, now, at, data)
-        if isinstance(event, AccountUpdate) and event.state == "blocked":
-            blocked.append((row, event.topic))
+        if isinstance(event, ConsentChange | AddressChange) or _is_alarming(event):
+            at_once.setdefault((gateway_id, event.event_id), (row, item))
         else:
             rows.append(row)
-    _alarm(conn, blocked)
-    return events.channel_insertion(rows)
+    new = events.add_channel_events(conn, [row for row, _ in at_once.values()])
+    news = [item for key, (_, item) in at_once.items() if key in new]
+    for item in news:
+        if isinstance(item.event, AccountUpdate):
+            gateway_id = item.told[0].id if item.told else ""
+            _LOG.critical("gateway.account_update", gateway=gateway_id, topic=item.event.topic)
+    return events.channel_insertion(rows), news
 
 
-def _alarm(conn: Connection, blocked: Sequence[tuple[tuple[Any, ...], str]]) -> None:
-    """Keep the news that accounts were blocked, and tell the operators of what is new."""
-    topics = {row[:2]: topic for row, topic in blocked}
-    for gateway_id, event_id in events.add_channel_events(conn, [row for row, _ in blocked]):
-        _LOG.critical("gateway.account_update", gateway=gateway_id, topic=topics[gateway_id, event_id])
+def _is_alarming(event: ChannelEvent) -> bool:
+    return isinstance(event, AccountUpdate) and event.state == "blocked"
