@@ -211,6 +211,19 @@ async def test_the_latest_word_on_consent_counts(world: World, order: Sequence[i
     assert await others(world.database) == [(partner.gateway.id, "ConsentChange")] * 2
 
 
+async def test_writing_that_is_told_again_opens_no_window(world: World) -> None:
+    """Not every provider tells when it was written; it was written once."""
+    partner = await owned(world)
+    began, pair = world.clock.now(), (partner.gateway.id, TO)
+    for _ in range(2):
+        await world.tell(partner, wrote())
+        last = await world.database.read(lambda conn: inbound.last_inbound(conn, [pair]))
+        assert last == {pair: began}
+        world.clock.advance(SECOND)
+    await world.tell(partner, wrote("in-2"), wrote())
+    assert await world.database.read(lambda conn: inbound.last_inbound(conn, [pair])) == {pair: world.clock.now()}
+
+
 async def test_a_word_on_consent_that_is_told_again_is_not_the_latest(world: World) -> None:
     """Not every provider tells when it was said, and signatures without a time can be sent again by whoever has one."""
     partner = await owned(world)

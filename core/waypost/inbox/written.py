@@ -6,7 +6,7 @@ not replace. What was taken back stays so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,19 +30,30 @@ ERASED = "{}"
 
 def apply(conn: Connection, placed: Sequence[Placed], now: int) -> list[Inbound]:
     """Store what is new, change what was changed, and note who wrote when; return the new messages."""
+    rows = [_row(event, item, now) for event, item in _messages(placed) if event.change == "new"]
+    new = inbound.add_new(conn, rows) if rows else []
+    stored_now = {(row.gateway_id, row.provider_id) for row in new}
     for item in placed:
         event = item.event
-        if isinstance(event, InboundMessage | Engagement) and opens_the_window(event):
+        if not isinstance(event, InboundMessage | Engagement) or _is_told_again(item, stored_now):
+            continue
+        if opens_the_window(event):
             people = [address.value for address in event.sender]
             if item.hidden:
                 people.append(inbound.HIDDEN)
             for gateway in item.told:
                 inbound.note_inbound(conn, gateway.id, people, moment(item, now), now)
-    rows = [_row(event, item, now) for event, item in _messages(placed) if event.change == "new"]
-    new = inbound.add_new(conn, rows) if rows else []
     _fill_up(conn, rows, new)
     # Only now: what is changed may have come in this very batch.
     return new + _change(conn, [(event, item) for event, item in _messages(placed) if event.change != "new"], now)
+
+
+def _is_told_again(item: Placed, stored_now: Collection[tuple[str, str]]) -> bool:
+    """Whether a message was known already, and its provider does not say that it was written long ago."""
+    event = item.event
+    if not isinstance(event, InboundMessage) or event.change != "new" or event.occurred_at is not None:
+        return False
+    return bool(item.told) and (item.told[0].id, event.provider_id) not in stored_now
 
 
 def _messages(placed: Sequence[Placed]) -> list[tuple[InboundMessage, Placed]]:
