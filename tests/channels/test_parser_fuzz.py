@@ -33,6 +33,7 @@ from waypost.plugin import (
     WebhookContext,
     WebhookRequest,
 )
+from waypost.progress.case import Rules
 from waypost.receipts import PlacedUpdate, _parked, _report
 from waypost.store.events import AttemptRef
 from waypost.store.gateways import Gateway
@@ -47,6 +48,12 @@ GATEWAY = Gateway(
     secrets="", senders=(), mode="live", status="active", status_reason="", rate_per_second=None, concurrency=1,
     receipt_window=1, created_at=0,
 )  # fmt: skip
+RULES = Rules(
+    last_receipt=lambda _: "read",
+    receipt_window=lambda _: 1,
+    on_unknown=lambda _: "hold",
+    has_watermarks=lambda _: True,
+)
 
 #: Inbound Parse's forms go through another parser than the batches of events.
 PARSERS = (*PLUGINS, "email_sendgrid inbound")
@@ -127,7 +134,7 @@ def _can_be_stored(event: Any) -> None:
         parked = _parked(PlacedUpdate(event, ("gw",)), 0)
         report = _report(event, "gw", AttemptRef("msg", 1, 1), 0, learned=True).evidence
         texts += [parked.event, parked.provider_id, parked.correlation, report.key, report.code]
-        texts += watermarks.names(("gw",), event)
+        texts += watermarks.names(("gw",), event, RULES)
         load_delivery_update(parked.event)
         json.dumps(report.data).encode()
     if isinstance(event, InboundMessage):
