@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 import pytest
 from fake_channel import FakeChannel
 from held_clock import HeldClock
 from waypost.admission.candidate import Admitted
-from waypost.clock import SECOND
+from waypost.clock import HOUR, SECOND
 from waypost.outbox import failover
 from waypost.outbox.breaker import LEAST_CALLS, OPEN_FOR
 from waypost.outbox.failover import PATIENCE
 from waypost.outbox.lane import Lane
-from waypost.plugin import OutcomeUnknown, SendResult, Transient
+from waypost.plugin import Context, OutboundMessage, OutcomeUnknown, SendResult, Transient
 from waypost.store import gateways
 from waypost.store.gateways import Gateway
 from waypost.store.postgres import PostgresDatabase
@@ -294,27 +295,32 @@ async def test_what_somebody_else_took_meanwhile_is_not_claimed(open_world: Open
     now, other = world.clock.now(), partner.gateways[1].id
 
     def found(usable: Sequence[str], at: int) -> object:
-        return world.database.read(lambda conn: stranded(conn, [partner.gateway.id], usable, at, 5))
+        return world.database.read(lambda conn: stranded(conn, [partner.gateway.id], usable, at, 5, patience=0))
 
     assert await found([partner.gateway.id], now - 1) == await found(["gw_none"], now) == []
-    (step,) = await world.database.read(lambda conn: stranded(conn, [partner.gateway.id], [other], now, 5))
+    (step,) = await world.database.read(lambda conn: stranded(conn, [partner.gateway.id], [other], now, 5, patience=0))
     (claimed,) = await world.database.write(lambda conn: claim_stranded(conn, [step], "one", now + LEASE))
     assert (claimed.state, claimed.attempt, claimed.claims, claimed.owner) == ("claimed", 1, 1, "one")
     assert (await world.steps(admitted.message.id)) == [claimed]
     assert await world.database.write(lambda conn: claim_stranded(conn, [step], "two", now + LEASE)) == []
 
 
+@asynccontextmanager
+async def two_nodes(postgres_url: str, clock: HeldClock) -> AsyncIterator[list[World]]:
+    """Not started, of the same two plugins."""
+    vault, channels, nodes = Vault([new_key()]), (FakeChannel("first"), FakeChannel("second")), []
+    async with AsyncExitStack() as stack:
+        for _ in range(2):
+            database = await PostgresDatabase.open(postgres_url)
+            database.clock = clock
+            nodes.append(await World.open(database, clock, *channels, vault=vault))
+            stack.push_async_callback(nodes[-1].close)
+        yield nodes
+
+
 @pytest.mark.postgres
 async def test_of_two_nodes_that_move_them_on_each_message_is_sent_once(postgres_url: str, clock: HeldClock) -> None:
-    vault, channels = Vault([new_key()]), (FakeChannel("first"), FakeChannel("second"))
-
-    async def node() -> World:
-        database = await PostgresDatabase.open(postgres_url)
-        database.clock = clock
-        return await World.open(database, clock, *channels, vault=vault)
-
-    nodes = [await node(), await node()]
-    try:
+    async with two_nodes(postgres_url, clock) as nodes:
         partner = await nodes[0].partner()
         await set_status(nodes[0], partner.gateway, "paused")
         waiting = await asyncio.gather(*(nodes[0].accept(partner, number(n)) for n in range(150)))
@@ -322,9 +328,38 @@ async def test_of_two_nodes_that_move_them_on_each_message_is_sent_once(postgres
         for one in nodes:
             await one.node.refresh()
             await one.start()
-        await sent_through(nodes[1], waiting, channels[1])
-        assert (len(channels[0].sent), len(channels[1].sent)) == (0, 150)
+        first, second = nodes[0].channels.values()
+        await sent_through(nodes[1], waiting, second)
+        assert (len(first.sent), len(second.sent)) == (0, 150)
         assert await nodes[0].books_balance()
-    finally:
-        for one in nodes:
-            await one.close()
+
+
+@pytest.mark.postgres
+async def test_nodes_that_disagree_do_not_pass_a_message_back_and_forth(postgres_url: str, clock: HeldClock) -> None:
+    """Each reaches another provider, and has its hands full with it."""
+    never = asyncio.Event()
+
+    async def busy(ctx: Context, message: OutboundMessage) -> SendResult:
+        await never.wait()
+        return SendResult()
+
+    async with two_nodes(postgres_url, clock) as nodes:
+        ways = [await nodes[0].gateway(channel, concurrency=1) for channel in nodes[0].channels.values()]
+        for way in ways:
+            await nodes[0].rate(way)
+        partner = await nodes[0].partner(*ways)
+        for channel in nodes[0].channels.values():
+            channel.on("*", busy)
+        for one, down in zip(nodes, ways, strict=True):
+            await one.node.refresh()
+            await one.start()
+            breaker = one.node.outbox.lanes[down.id].breaker
+            breaker._opened_at, breaker._open_until = clock.now() - round(PATIENCE * SECOND), clock.now() + HOUR
+        waiting = [await nodes[0].accept(partner, number(n)) for n in range(8)]
+        for _ in range(8):
+            for one in nodes:
+                clock.advance(3 * SECOND)
+                await one.node.outbox.failover.once()
+        told = [event.code for admitted in waiting for event in await nodes[0].events(admitted.message.id)]
+        never.set()
+    assert 3 <= told.count("GATEWAY_DOWN") <= 8 * (1 + 48 // PATIENCE)

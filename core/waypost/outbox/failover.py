@@ -99,13 +99,13 @@ class Failover:
         """Let so many at most leave these gateways for one of the usable ones; return how many do."""
         if not codes or not usable:
             return 0
-        now, gateways = self._clock.now(), self._directory().gateways
+        now, gateways, patience = self._clock.now(), self._directory().gateways, round(PATIENCE * SECOND)
 
         def look(conn: Connection) -> tuple[frozenset[str], list[Step]]:
-            if not stranded(conn, codes, usable, now, 1):
+            if not stranded(conn, codes, usable, now, 1, patience=patience):
                 return usable, []  # as nearly always: then nobody needs to be counted
             free = usable - _behind(steps.queue_lengths(conn), gateways)
-            return free, stranded(conn, codes, free, now, most)
+            return free, stranded(conn, codes, free, now, most, patience=patience)
 
         free, found = await self._database.read(look)
         if not found:

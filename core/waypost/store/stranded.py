@@ -18,19 +18,29 @@ _WAYS_POSTGRES = "SELECT way ->> 0 AS gateway_id FROM jsonb_array_elements(CAST(
 _WAYS_SQLITE = "SELECT c.value ->> 0 AS gateway_id FROM json_each(s.choices) AS c"
 
 
-def stranded(conn: Connection, gateway_ids: Iterable[str], usable: Iterable[str], now: int, limit: int) -> list[Step]:
+def stranded(
+    conn: Connection, gateway_ids: Iterable[str], usable: Iterable[str], now: int, limit: int, *, patience: int
+) -> list[Step]:
     """Due steps in these gateways' queues that may go on through one of the usable gateways.
 
-    Not those of which an earlier attempt may be out: its provider alone would notice the second one.
+    Not those of which an earlier attempt may be out: its provider alone would notice the second one. What has come from
+    another gateway has its chance here for so many microseconds first: another node may just have moved it.
     """
     ways = _WAYS_POSTGRES if is_postgres(conn) else _WAYS_SQLITE
     rows = conn.execute(
         text(
             f"SELECT {', '.join(SELECTED)} FROM step s WHERE s.state = 'queued'"
-            f" AND {in_keys(conn, 's.gateway_id', 'gateways')} AND s.due_at <= :now AND s.window_until IS NULL"
+            f" AND {in_keys(conn, 's.gateway_id', 'gateways')} AND s.window_until IS NULL"
+            " AND s.due_at <= :now AND (s.attempt = 0 OR s.tries > 0 OR s.due_at <= :waited)"
             f" AND EXISTS (SELECT 1 FROM ({ways}) AS w WHERE {in_keys(conn, 'w.gateway_id', 'usable')}) LIMIT :limit"
         ),
-        {"gateways": keys(conn, gateway_ids), "now": now, "usable": keys(conn, usable), "limit": limit},
+        {
+            "gateways": keys(conn, gateway_ids),
+            "now": now,
+            "waited": now - patience,
+            "usable": keys(conn, usable),
+            "limit": limit,
+        },
     )
     return [Step(*row) for row in rows]
 
