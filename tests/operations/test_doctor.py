@@ -34,6 +34,12 @@ async def test_https_may_be_written_in_capitals(operator: Operator) -> None:
     assert "public_url" in await findings(operator, public_url="HTTP://gateway.test")
 
 
+async def test_a_disk_that_is_nearly_full_is_found(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("waypost.store.sqlite.LEAST_ROOM", 2**63)
+    found = await findings(operator)
+    assert found.get("room") == (None if isinstance(operator.database, PostgresDatabase) else "error")
+
+
 async def test_what_is_missing_is_found(operator: Operator) -> None:
     found = await findings(operator, channels="fake,nowhere")
     assert found["public_url"] == "warning"

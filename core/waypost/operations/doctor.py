@@ -16,6 +16,7 @@ from waypost.operations.operator import Operator
 from waypost.operations.registry import operation
 from waypost.store import apps, health, ledger, migrate, organizations, rates
 from waypost.store import gateways as gateway_rows
+from waypost.store.database import StoreUnavailableError
 from waypost.store.driver import is_postgres
 from waypost.store.gateways import Gateway, ProviderApp
 from waypost.store.migrate import SchemaMismatchError
@@ -45,6 +46,10 @@ async def examine(operator: Operator) -> dict[str, Any]:
         findings += await operator.read(lambda conn: _books(conn) + _gateways(conn, operator))
         findings += await operator.read(lambda conn: _unpriced(conn, operator))
     findings += await operator.read(_database)
+    try:
+        await operator.database.check_room()
+    except StoreUnavailableError as short:
+        findings.append(_finding("error", "room", f"{short}, and the node is not ready; make room for the database."))
     return {"ok": not any(item["level"] == "error" for item in findings), "findings": findings}
 
 
