@@ -32,7 +32,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own clock, which never runs backwards within a process."""
+    """The machine's own clock; within a process it runs backwards only where the one that it follows is set back."""
 
     def __init__(self) -> None:
         self._anchor = (time.time_ns() - time.monotonic_ns()) // 1000
