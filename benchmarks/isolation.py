@@ -27,7 +27,7 @@ from waypost import log, vault
 from waypost.config import Config
 from waypost.node import Node
 from waypost.store import migrate, rates
-from waypost.store.database import open_database
+from waypost.store.opening import open_database
 from waypost_server import memory
 from waypost_server.app import build_server
 from waypost_server.interpreter import tune_interpreter

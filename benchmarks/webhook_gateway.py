@@ -22,8 +22,8 @@ from waypost.plugin.settings import split_secrets
 from waypost.store import gateways, ledger, migrate, rates
 from waypost.store.apps import App
 from waypost.store.bulk import insert_many
-from waypost.store.database import open_database
 from waypost.store.gateways import ProviderApp
+from waypost.store.opening import open_database
 from waypost.store.steps import Choice, dump_choices
 from waypost.store.tables import event, message, provider_ref, step
 from waypost.vault import provider_app_place

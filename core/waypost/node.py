@@ -34,9 +34,10 @@ from waypost.progress.case import Change, Rules
 from waypost.retention import keep_forgetting
 from waypost.routing import Directory, load_directory
 from waypost.store import listeners, migrate, rates, steps
-from waypost.store.database import Database, StoreUnavailableError, Work, open_database
+from waypost.store.database import Database, StoreUnavailableError, Work
 from waypost.store.hints import Hints
 from waypost.store.inbound import Inbound
+from waypost.store.opening import open_database
 from waypost.vault import Vault
 from waypost.verdicts import LOOK_BESIDE, LOOK_EVERY, Verdicts
 

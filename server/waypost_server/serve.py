@@ -15,7 +15,7 @@ from waypost.log import logger
 from waypost.node import Node, Role
 from waypost.store import migrate
 from waypost.store.address import shown
-from waypost.store.database import open_database
+from waypost.store.opening import open_database
 
 from waypost_server import memory
 from waypost_server.admin_socket import AdminSocket

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, select, text
 from waypost.admission.candidate import Admitted
 from waypost.refusals import IdempotencyConflict, InsufficientCredit
 from waypost.store import admissions
-from waypost.store.database import Database, open_database
+from waypost.store.database import Database
+from waypost.store.opening import open_database
 from waypost.store.tables import api_key
 from world import PRICE, OpenWorld, Partner, World
 

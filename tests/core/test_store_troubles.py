@@ -11,7 +11,8 @@ from waypost.clock import HOUR, MINUTE, SECOND
 from waypost.outbox.sweeper import MAX_CLAIMS
 from waypost.plugin import Context, LookupResult, OutboundMessage, OutcomeUnknown, SendResult
 from waypost.progress.queue import FIRST_LOOKUP
-from waypost.store.database import CommitUnknownError, StoreUnavailableError, open_database
+from waypost.store.database import CommitUnknownError, StoreUnavailableError
+from waypost.store.opening import open_database
 from waypost.store.postgres import PostgresDatabase
 from world import PRICE, TO, OpenWorld, World
 

@@ -28,9 +28,10 @@ from waypost.ids import new_id
 from waypost.plugin.settings import split_secrets
 from waypost.store import apps, gateways, keys, ledger, migrate, organizations, rates
 from waypost.store.apps import App
-from waypost.store.database import Database, open_database
+from waypost.store.database import Database
 from waypost.store.gateways import Gateway
 from waypost.store.keys import ApiKey
+from waypost.store.opening import open_database
 from waypost.store.organizations import Organization
 from waypost.store.rates import Rate, Route
 

@@ -18,7 +18,7 @@ from waypost.config import Config
 from waypost.node import Node
 from waypost.operations import Operator, call
 from waypost.store import migrate
-from waypost.store.database import open_database
+from waypost.store.opening import open_database
 from waypost_server.app import build_server
 
 

@@ -16,7 +16,8 @@ from waypost.host.loader import PluginRecord, inspect_plugin
 from waypost.ids import new_id
 from waypost.inbox import listeners as inbox_listeners
 from waypost.store import gateways, listeners
-from waypost.store.database import Database, StoreUnavailableError, open_database
+from waypost.store.database import Database, StoreUnavailableError
+from waypost.store.opening import open_database
 from waypost.store.tables import delivery, inbound_message
 from waypost.vault import Vault, new_key
 from waypost_line.channel import line

@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import Connection
 from waypost.store import gateways, steps
 from waypost.store.bulk import insert_many, write_together
-from waypost.store.database import Database, open_database
+from waypost.store.database import Database
 from waypost.store.gateways import Gateway
+from waypost.store.opening import open_database
 from waypost.store.steps import Step
 from waypost.store.tables import step
 

@@ -15,8 +15,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.util import await_only
 from waypost.clock import SECOND, SystemClock
 from waypost.store import admissions, bulk, events, gateways, keys, ledger, messages, migrate, steps
-from waypost.store.database import CommitUnknownError, StoreUnavailableError, open_database
+from waypost.store.database import CommitUnknownError, StoreUnavailableError
 from waypost.store.driver import run
+from waypost.store.opening import open_database
 from waypost.store.postgres import KEPT, POOL_SIZE, PostgresDatabase
 
 pytestmark = pytest.mark.postgres

@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 from waypost.clock import SECOND
-from waypost.store.database import StoreUnavailableError, open_database
+from waypost.store.database import StoreUnavailableError
+from waypost.store.opening import open_database
 from waypost.store.sqlite import SqliteDatabase
 
 

@@ -56,19 +56,3 @@ class Database(Protocol):
 
     async def close(self) -> None:
         """Finish what was begun, then let go of every connection."""
-
-
-async def open_database(url: str, *, patient: bool = False) -> Database:
-    """Open `sqlite:///path` or `postgresql://…`. Raises `StoreUnavailableError` when it cannot be reached.
-
-    A `patient` one waits for each statement for as long as it takes, as migrations and audits need.
-    """
-    if url.startswith("sqlite:///"):
-        from waypost.store.sqlite import SqliteDatabase
-
-        return SqliteDatabase.open(url)
-    if url.startswith("postgresql"):
-        from waypost.store.postgres import PATIENCE, PostgresDatabase
-
-        return await PostgresDatabase.open(url, None if patient else PATIENCE)
-    raise StoreUnavailableError(f"{url.split(':', 1)[0]}: write sqlite:///path/to/file or postgresql://user@host/name")

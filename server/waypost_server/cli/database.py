@@ -49,7 +49,7 @@ def status(*, as_json: Json = False) -> None:
 
 async def _upgrade(url: str) -> dict[str, Any]:
     from waypost.store import migrate
-    from waypost.store.database import open_database
+    from waypost.store.opening import open_database
 
     database = await open_database(url, patient=True)
     try:
@@ -62,7 +62,7 @@ async def _upgrade(url: str) -> dict[str, Any]:
 
 async def _status(url: str) -> dict[str, Any]:
     from waypost.store import migrate
-    from waypost.store.database import open_database
+    from waypost.store.opening import open_database
 
     database = await open_database(url)
     try:

@@ -128,7 +128,7 @@ async def _directly(config: Config, operation: str, arguments: dict[str, Any]) -
     from waypost.keyring import known_vault, open_vault, passing_vault
     from waypost.operations import Operator, call
     from waypost.store import migrate
-    from waypost.store.database import open_database
+    from waypost.store.opening import open_database
 
     log.configure("warning")  # to standard error, which structlog by itself would not
     database = await open_database(config.database_url, patient=True)
