@@ -11,7 +11,6 @@ from typing import Literal, TypeVar
 import aiohttp
 from sqlalchemy import Connection
 
-from waypost import watermarks
 from waypost.admission.candidate import Candidate
 from waypost.admission.desk import Desk
 from waypost.config import Config
@@ -29,10 +28,10 @@ from waypost.keyring import open_vault
 from waypost.log import logger
 from waypost.metrics import Metrics
 from waypost.outbox.service import Outbox
-from waypost.plugin.types import LastReceipt
-from waypost.progress.case import Change, Rules
+from waypost.progress.case import Change
 from waypost.retention import keep_forgetting
 from waypost.routing import Directory, load_directory
+from waypost.rules import rules_of
 from waypost.store import listeners, migrate, rates, steps
 from waypost.store.database import Database, StoreUnavailableError, Work
 from waypost.store.hints import Hints
@@ -82,12 +81,7 @@ class Node:
         self.accounts = Accounts(self.plugins, vault, self.clock, http, config.public_url)
         others = None if database.url.startswith("sqlite") else LOOK_BESIDE
         self.verdicts = Verdicts(database, look_every=others if role == "all" else LOOK_EVERY)
-        self.rules = Rules(
-            last_receipt=self._last_receipt,
-            receipt_window=self._receipt_window,
-            on_unknown=self._on_unknown,
-            has_watermarks=self._has_watermarks,
-        )
+        self.rules = rules_of(self._directory, self.plugins)
         self.desk = Desk(
             database,
             self.clock,
@@ -107,7 +101,7 @@ class Node:
             owner=self.id,
             lease=config.lease,
             poll=config.poll,
-            changed=self._changed,
+            changed=self.changed,
             refresh=self.refresh_soon,
             observe=lambda gateway, outcome, seconds: self.metrics.sends.labels(gateway, outcome).observe(seconds),
         )
@@ -119,7 +113,7 @@ class Node:
             self._directory,
             self.rules,
             poll=config.poll,
-            changed=self._changed,
+            changed=self.changed,
             received=self._received,
             count=lambda plugin, verdict: self.metrics.webhooks.labels(plugin, verdict).inc(),
         )
@@ -133,7 +127,7 @@ class Node:
                 owner=self.id,
                 lease=config.lease,
                 poll=config.poll,
-                changed=self._changed,
+                changed=self.changed,
                 received=self._received,
             )
         )
@@ -322,7 +316,8 @@ class Node:
         if elsewhere:
             self.hints.tell(elsewhere)
 
-    def _changed(self, changes: Sequence[Change]) -> None:
+    def changed(self, changes: Sequence[Change]) -> None:
+        """Tell those who wait for these messages, the lanes that have new work, the metrics and the log."""
         moved = [change for change in changes if change.before != change.after]
         self.verdicts.tell((change.message_id, change.after) for change in changes)
         self.metrics.moved(change.after for change in moved)
@@ -339,26 +334,6 @@ class Node:
             self.metrics.inbound.labels(row.channel).inc()
         if rows:
             _LOG.info("messages.received", messages=[[row.id, row.gateway_id] for row in rows])
-
-    # ---- rules
-
-    def _last_receipt(self, gateway_id: str) -> LastReceipt:
-        plugin = self._plugin_of(gateway_id)
-        return plugin.info.last_receipt if plugin else "delivered"
-
-    def _has_watermarks(self, gateway_id: str) -> bool:
-        plugin = self._plugin_of(gateway_id)
-        return plugin is not None and watermarks.FEATURE in plugin.info.features
-
-    def _plugin_of(self, gateway_id: str) -> ChannelPlugin | None:
-        gateway = self.directory.gateways.get(gateway_id)
-        return self.plugins.get(gateway.plugin) if gateway else None
-
-    def _receipt_window(self, gateway_id: str) -> int:
-        return self.directory.receipt_window(gateway_id)
-
-    def _on_unknown(self, app_id: str) -> str:
-        return self.directory.on_unknown(app_id)
 
     def _announce_plugins(self) -> None:
         for record in self.records.values():

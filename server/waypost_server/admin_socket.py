@@ -101,6 +101,7 @@ class AdminSocket:
             records=self._node.records,
             config=self._node.config,
             actor=actor,
+            changed=self._node.changed,
         )
         try:
             result = await call(operator, name, arguments)

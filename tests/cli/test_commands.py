@@ -101,6 +101,7 @@ def test_everything_is_made_and_listed(prepared: Run, monkeypatch: pytest.Monkey
         assert made["keys create"]["secret"] not in told.out
     assert prepared("doctor").code == 0
     assert prepared("messages", "list").out == "There is no such message.\n"
+    assert prepared("messages", "cancel", "--app", "shop", "--json").json == {"canceled": 0, "left": 0}
     skus = prepared("gateways", "skus", "one", "--to", "+6591234567", "--json").json
     assert {"sms", "mms"} == {row["sku"] for row in skus}
     refused = prepared("gateways", "connect", "one")
@@ -128,6 +129,9 @@ def test_everything_is_made_and_listed(prepared: Run, monkeypatch: pytest.Monkey
         ("rates import nowhere.csv --gateway one", 1, "nowhere.csv cannot be read"),
         ("messages show msg_0", 1, "There is no message 'msg_0'"),
         ("messages list --limit 0", 1, "limit"),
+        ("messages cancel", 1, "messages: write ids, or narrow down which are meant, or ask for all"),
+        ("messages cancel msg_0", 1, "There is no message 'msg_0'"),
+        ("messages cancel msg_0 --all", 1, "messages: write ids, or"),
         ("serve --role worker", 1, "SQLite serves one process"),
         ("serve --role none", 2, "role"),
         ("serve --host 300.1.1.1", 1, "not known here"),

@@ -1,9 +1,9 @@
-"""Storms: sends, fallbacks, unknown outcomes, look-ups, contradictory receipts, pauses, outages and clocks, at random.
+"""Storms: sends, fallbacks, unknown outcomes, look-ups, contradictory receipts, cancellations, pauses, outages, clocks.
 
-The store fails too, and on PostgreSQL there is a second node. Whatever came to pass, afterwards every message has the
-end that follows from its events, and costs what that costs; no credit is held, the books balance, nothing reached a
-provider that was not written down before, and nobody got a message twice but for an app that wishes to resend.
-`WAYPOST_STORMS=100` weathers more of them by hand.
+All at random. The store fails too, and on PostgreSQL there is a second node. Whatever came to pass, afterwards every
+message has the end that follows from its events, and costs what that costs; no credit is held, the books balance,
+nothing reached a provider that was not written down before, nothing began to be sent that was canceled, and nobody got
+a message twice but for an app that wishes to resend. `WAYPOST_STORMS=100` weathers more of them by hand.
 """
 
 from __future__ import annotations
@@ -172,6 +172,9 @@ async def something_happens(world: World, partner: Partner, provider: Provider, 
         await world.decide(lambda conn: gateways.set_status(conn, gateway.id, status, ""))
     elif lot < 0.95:
         provider.out_of_reach ^= {gateway.id}
+    elif lot < 0.98 and made:
+        ids = {chance.choice(made[-8:]).message.id for _ in range(4)}
+        await world.ask("messages.cancel", messages=sorted(ids))
     else:
         await world.rest()
 
@@ -211,6 +214,9 @@ async def its_end_follows_from_its_events(world: World, message_id: str, *, is_p
     assert stored.settled_at is not None
     assert stored.captured == sum(step.captured for step in found) <= stored.held
     for step in found:
+        canceled = [item.at for item in evidence if (item.step_no, item.source) == (step.step_no, "operator")]
+        began = [item.at for item in evidence if (item.step_no, item.kind) == (step.step_no, "sending")]
+        assert not canceled or max(began, default=0) <= min(canceled)
         status = folded[step.step_no]
         assert step.status == status.status
         decided = (status.decided_by and status.decided_by.gateway_id) or step.gateway_id

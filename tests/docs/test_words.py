@@ -62,7 +62,7 @@ def test_every_code_is_there(pages: Any) -> None:
     section = pages["docs/partners.md"].section("## Errors")
     ends = errors.Permanent | errors.AccountBlocked | errors.RateLimited | errors.Transient
     told = {cls.code for cls in errors.ERROR_CLASSES.values() if issubclass(cls, ends)}
-    others = {"TEMPORARY_FAILURE", "EXPIRED", "OUTCOME_UNKNOWN", "UNDELIVERED", "FAILED", "QUARANTINED"}
+    others = {"TEMPORARY_FAILURE", "EXPIRED", "OUTCOME_UNKNOWN", "UNDELIVERED", "FAILED", "CANCELED", "QUARANTINED"}
     assert first_cells(section) == {refusal.code for refusal in ALL_REFUSALS} | told | others
 
 

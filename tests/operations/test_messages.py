@@ -5,21 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from waypost.operations import Operator, call
 from waypost.operations.errors import InvalidArgumentError, NotFoundError
 from waypost.plugin import DeliveryUpdate, Transient
 from world import PRICE, TO, World
-
-
-def operator_of(world: World) -> Operator:
-    node = world.node
-    return Operator(
-        database=node.database, vault=node.vault, records=node.records, config=node.config, actor="test:ada"
-    )
-
-
-async def ask(world: World, name: str, **arguments: Any) -> Any:
-    return await call(operator_of(world), name, arguments)
 
 
 async def test_a_message_is_explained(world: World) -> None:
@@ -29,7 +17,7 @@ async def test_a_message_is_explained(world: World) -> None:
     await world.status(admitted, "SENT")
     await world.tell(partner, DeliveryUpdate(event_id="e1", status="delivered", provider_id="p-1"))
 
-    told = await ask(world, "messages.show", message=admitted.message.id)
+    told = await world.ask("messages.show", message=admitted.message.id)
     assert (told["status"], told["held"], told["captured"], told["cost"]) == ("DELIVERED", "0.0075", "0.0075", "0.0075")
     assert told["organization"] == partner.org.name
     (step,) = told["steps"]
@@ -52,7 +40,7 @@ async def test_a_message_is_explained(world: World) -> None:
         "delivered, says the provider",
         "captured 0.0075 USD",
     ]
-    assert (await ask(world, "messages.counts")) == {"DELIVERED": 1}
+    assert (await world.ask("messages.counts")) == {"DELIVERED": 1}
 
 
 async def test_failed_attempts_are_told_with_their_codes(world: World) -> None:
@@ -64,16 +52,16 @@ async def test_failed_attempts_are_told_with_their_codes(world: World) -> None:
     await world.channel.called(1)
 
     async def tried() -> bool:
-        return bool((await ask(world, "messages.show", message=admitted.message.id))["attempts"])
+        return bool((await world.ask("messages.show", message=admitted.message.id))["attempts"])
 
     await world.until(tried)
 
     async def refused() -> bool:
-        told = await ask(world, "messages.show", message=admitted.message.id)
+        told = await world.ask("messages.show", message=admitted.message.id)
         return "not_sent" in [item["kind"] for item in told["events"]]
 
     await world.until(refused)
-    told = await ask(world, "messages.show", message=admitted.message.id)
+    told = await world.ask("messages.show", message=admitted.message.id)
     assert told["attempts"][0]["outcome"] == "not_sent"
     assert "E42" in str(told["events"])
 
@@ -82,14 +70,14 @@ async def test_content_is_shown_only_on_request_and_on_record(world: World) -> N
     partner = await world.partner()
     admitted = await world.accept(partner)
     for name, arguments in (("messages.show", {"message": admitted.message.id}), ("messages.list", {})):
-        told = str(await ask(world, name, **arguments))
+        told = str(await world.ask(name, **arguments))
         assert "Hello" not in told
         assert TO not in told
         assert "+49…78" in told
-    assert await ask(world, "audit.list") == []
-    told = await ask(world, "messages.show", message=admitted.message.id, content=True)
+    assert await world.ask("audit.list") == []
+    told = await world.ask("messages.show", message=admitted.message.id, content=True)
     assert (told["recipient"], told["content"]["body"]) == (TO, "Hello")
-    (entry,) = await ask(world, "audit.list")
+    (entry,) = await world.ask("audit.list")
     assert (entry["action"], entry["subject"]) == ("messages.show-content", admitted.message.id)
 
 
@@ -98,7 +86,7 @@ async def test_lists_are_filtered_and_go_on(world: World) -> None:
     sent = [(await world.accept(partner)).message.id for partner in (first, first, second)]
 
     async def found(**arguments: Any) -> list[str]:
-        return [row["id"] for row in await ask(world, "messages.list", **arguments)]
+        return [row["id"] for row in await world.ask("messages.list", **arguments)]
 
     assert await found() == sent[::-1]
     assert await found(limit=1) == sent[2:]
@@ -124,14 +112,14 @@ async def test_failed_deliveries_are_parsed_again_after_a_fix(world: World) -> N
     await world.node.inbox.drain()
     world.channel.mend(request, DeliveryUpdate(event_id="e1", status="delivered", provider_id="p-1"))
 
-    assert await ask(world, "webhooks.reparse", plugin="fake") == {"plugin": "fake", "queued": 1}
+    assert await world.ask("webhooks.reparse", plugin="fake") == {"plugin": "fake", "queued": 1}
     await world.node.inbox.tend_once(left_behind=-1)
     assert (await world.message(admitted.message.id)).status == "DELIVERED"
-    assert (await ask(world, "webhooks.reparse", plugin="fake"))["queued"] == 0
+    assert (await world.ask("webhooks.reparse", plugin="fake"))["queued"] == 0
 
 
 async def test_nodes_are_listed(world: World) -> None:
-    assert await ask(world, "nodes.list") == []
+    assert await world.ask("nodes.list") == []
     await world.start()
-    (row,) = await ask(world, "nodes.list")
+    (row,) = await world.ask("nodes.list")
     assert (row["id"], row["role"], row["state"], row["channels"]) == (world.node.id, "all", "alive", ["fake"])

@@ -21,6 +21,7 @@ from waypost.host.session import shared_session
 from waypost.ids import new_id
 from waypost.lifecycle.evidence import Evidence
 from waypost.node import Node
+from waypost.operations import Operator, call
 from waypost.plugin import ChannelEvent, WebhookReply
 from waypost.store import apps, events, gateways, keys, ledger, messages, organizations, rates, steps
 from waypost.store.apps import App
@@ -104,6 +105,19 @@ class World:
         result = await self.database.write(decided)
         await self.node.refresh()
         return result
+
+    @property
+    def operator(self) -> Operator:
+        """Somebody who may do everything."""
+        node = self.node
+        return Operator(
+            database=node.database, vault=node.vault, records=node.records, config=node.config, actor="test:ada",
+            changed=node.changed,
+        )  # fmt: skip
+
+    async def ask(self, operation: str, **arguments: Any) -> Any:
+        """Do an operation by name."""
+        return await call(self.operator, operation, arguments)
 
     def name(self, kind: str) -> str:
         return f"{kind}-{next(self._numbers)}"

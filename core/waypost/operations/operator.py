@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from waypost.config import Config
 from waypost.host.dispatch import ChannelPlugin
 from waypost.host.loader import PluginRecord
 from waypost.operations.errors import ConflictError, PluginUnavailableError
+from waypost.progress.case import Change
 from waypost.store import audit, rates
 from waypost.store.database import Database
 from waypost.vault import Vault
@@ -30,10 +31,17 @@ class Operator:
     config: Config
     #: Who asks, for the audit log: `cli:ada`, `demo`.
     actor: str
+    #: Who is to hear what became of messages: the node that serves the deployment, where it is asked.
+    changed: Callable[[Sequence[Change]], None] = lambda _: None
 
     def now(self) -> int:
         """The database's time, in microseconds."""
         return self.database.clock.now()
+
+    @property
+    def plugins(self) -> dict[str, ChannelPlugin]:
+        """The plugins that are loaded, by id."""
+        return {name: record.plugin for name, record in self.records.items() if record.plugin is not None}
 
     def plugin(self, plugin_id: str) -> ChannelPlugin:
         """A loaded plugin. Raises `PluginUnavailableError`."""

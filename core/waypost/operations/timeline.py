@@ -46,8 +46,8 @@ _SENTENCES = {
 _SOURCES = {
     "provider": ", says the provider",
     "lookup": ", says the provider's record",
-    "operator": ", says an operator",
-    "partner": ", says the partner",
+    "operator": ", by an operator",
+    "partner": ", by the partner",
 }
 _LEDGER_SENTENCES = {
     "hold": "held {amount}",

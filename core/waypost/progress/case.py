@@ -16,9 +16,9 @@ from waypost.store.steps import Step
 
 #: Why a step was left out: an earlier one did it; its time was over before it was due, or nobody ever heard of the one
 #: that held it back; it was not known what had become of it, a later one was sent in its place, and only then was it
-#: found never to have been sent.
-NOT_NEEDED, TOO_LATE, SUPERSEDED = "NOT_NEEDED", "TOO_LATE", "SUPERSEDED"
-LEFT_OUT = frozenset({NOT_NEEDED, TOO_LATE, SUPERSEDED})
+#: found never to have been sent; it was wished away before its turn had come.
+NOT_NEEDED, TOO_LATE, SUPERSEDED, NOT_WANTED = "NOT_NEEDED", "TOO_LATE", "SUPERSEDED", "NOT_WANTED"
+LEFT_OUT = frozenset({NOT_NEEDED, TOO_LATE, SUPERSEDED, NOT_WANTED})
 
 
 @dataclass(frozen=True, slots=True)

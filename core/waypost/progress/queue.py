@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from waypost.clock import SECOND
-from waypost.lifecycle.evidence import Evidence, Kind, core_key
+from waypost.lifecycle.evidence import Evidence, Kind, Source, core_key
 from waypost.lifecycle.status import NEGATIVE_ENDS, StepStatus, reached
 from waypost.progress.case import LEFT_OUT, NOT_NEEDED, SUPERSEDED, TOO_LATE, Case, Retry, Rules
 from waypost.store.steps import Step, load_choices
@@ -19,28 +19,28 @@ def advance(case: Case, rules: Rules, now: int) -> list[Evidence]:
     follow: list[Evidence] = []
     earlier: tuple[Step, StepStatus] | None = None
     for step in case.steps:
-        if step.state == "waiting":
+        if step.state == "waiting" and case.status_of(step).status != "CANCELED":
             if earlier is None:
                 continue
             decision = _fallback_due(case, step, *earlier, rules, now)
             if decision is not None:
                 code = _why_canceled(step, earlier[1]) if decision == "canceled" else None
-                follow.append(_own(step, decision, now, code=code))
+                follow.append(own(step, decision, now, code=code))
                 _start(case, step, decision)
             break
         status = case.status_of(step)
         _follow_status(case, step, status, rules, now)
         if status.status == "QUEUED" and step.state in ("queued", "claimed") and _is_needless(case, step):
             # Who has claimed it finds at the fence that it is gone.
-            follow.append(_own(step, "canceled", now, code=NOT_NEEDED))
+            follow.append(own(step, "canceled", now, code=NOT_NEEDED))
             _start(case, step, "canceled")
             break
         if status.status == "QUEUED" and step.state == "ended":
             if _is_superseded(case, step):
-                follow.append(_own(step, "canceled", now, code=SUPERSEDED))
+                follow.append(own(step, "canceled", now, code=SUPERSEDED))
             else:
                 # It was given up as unknown, its credit is released, and then it was found never to have been sent.
-                follow.append(_own(step, "expired", now, code="EXPIRED"))
+                follow.append(own(step, "expired", now, code="EXPIRED"))
         earlier = (step, status)
     return follow
 
@@ -71,11 +71,11 @@ def _follow_status(case: Case, step: Step, status: StepStatus, rules: Rules, now
 
 def _unknown(case: Case, step: Step, rules: Rules, now: int) -> None:
     """Some attempt may have been sent. What is done depends on the latest attempt, which may be a later one."""
-    own = [item for item in case.evidence if item.step_no == step.step_no]
-    if {item.kind for item in own if item.attempt == step.attempt} == {"sending"}:
+    told = [item for item in case.evidence if item.step_no == step.step_no]
+    if {item.kind for item in told if item.attempt == step.attempt} == {"sending"}:
         return  # another attempt is under way
     assert step.window_until is not None
-    is_over = any(item.kind in ("expired", "canceled") or item.data.get("given_up") for item in own)
+    is_over = any(item.kind in ("expired", "canceled") or item.data.get("given_up") for item in told)
     if not (is_over or _is_superseded(case, step) or _is_needless(case, step)):
         retry = _retry(case, step)
         if step.state == "queued" or (step.state == "claimed" and retry is None):
@@ -191,14 +191,15 @@ def _start(case: Case, step: Step, decision: Kind) -> None:
     case.change.queued_on.append(step.gateway_id)
 
 
-def _own(step: Step, kind: Kind, now: int, *, code: str | None = None) -> Evidence:
+def own(step: Step, kind: Kind, now: int, *, code: str | None = None, source: Source = "core") -> Evidence:
+    """Evidence of a decision of ours about a step as a whole; each happens to it once."""
     return Evidence(
         message_id=step.message_id,
         key=core_key(step.step_no, 0, kind),
         step_no=step.step_no,
         attempt=0,
         kind=kind,
-        source="core",
+        source=source,
         gateway_id=step.gateway_id,
         at=now,
         code=code,

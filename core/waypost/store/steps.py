@@ -24,7 +24,7 @@ from operator import attrgetter
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, text
+from sqlalchemy import ColumnElement, Connection, select, text
 
 from waypost.lifecycle.settlement import PricedLine
 from waypost.store.bulk import Update, update_many
@@ -114,6 +114,8 @@ class Step:
 
 #: The states in which a worker has a step, until its lease ends at `wake_at`.
 LEASED = ("claimed", "sending")
+#: The states in which a step has still to be sent.
+UNSENT = ("waiting", "queued", "claimed")
 
 _COLUMNS = tuple(Step.__dataclass_fields__)
 #: Not `attempt`: only a claim counts on, which asks for no lock; a number that was given out is never given out again.
@@ -275,6 +277,28 @@ def postpone_lookup(
         values=("lookups", "due_at", "wake_at"),
         rows=[(message_id, step_no, attempt, "unknown", lookups, due_at, wake_at)],
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsent:
+    """Which steps that have still to be sent are meant; `before` is the id of a message, and means those before it."""
+
+    org_id: str | None = None
+    app_id: str | None = None
+    channel: str | None = None
+    gateway_id: str | None = None
+    before: str | None = None
+
+
+def unsent(conn: Connection, wanted: Unsent) -> list[str]:
+    """The messages with a step that has still to be sent, oldest first."""
+    named = {name: getattr(wanted, name) for name in ("org_id", "app_id", "channel", "gateway_id")}
+    conditions: list[ColumnElement[bool]] = [step.c.state.in_(UNSENT)]
+    conditions.extend(step.c[column] == value for column, value in named.items() if value is not None)
+    if wanted.before is not None:
+        conditions.append(step.c.message_id < wanted.before)
+    rows = conn.execute(select(step.c.message_id).where(*conditions).distinct().order_by(step.c.message_id))
+    return list(rows.scalars())
 
 
 def orphan_claims(conn: Connection, owner: str, now: int) -> int:

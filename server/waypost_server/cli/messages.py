@@ -72,6 +72,32 @@ def counts(*, as_json: Json = False) -> None:
     present(ask("messages.counts"), lambda found: lines(found) if found else say("No message."), as_json=as_json)
 
 
+@group.command("cancel")
+def cancel(
+    messages: Annotated[list[str] | None, typer.Argument(help="Their ids.")] = None,
+    organization: Annotated[str | None, typer.Option("--org", help="All of this organization.")] = None,
+    app: Annotated[str | None, typer.Option(help="All of this app.")] = None,
+    channel: Annotated[str | None, typer.Option(help="All on this channel.")] = None,
+    gateway: Annotated[str | None, typer.Option(help="All that wait for this gateway.")] = None,
+    before: Annotated[str | None, typer.Option(help="All older than the message of this id.")] = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="All that there are.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Cancel what has still to be sent, and free its credit; what is being sent, or was, goes on."""
+    canceled = ask(
+        "messages.cancel",
+        messages=messages or None,
+        organization=organization,
+        app=app,
+        channel=channel,
+        gateway=gateway,
+        before=before,
+        everything=everything or None,
+    )
+    present(canceled, lines, as_json=as_json)
+
+
 def explain(told: dict[str, object]) -> None:
     """Print a message as `messages.show` tells it."""
     lines({name: told[name] for name in _HEAD if name in told and told[name] is not False})

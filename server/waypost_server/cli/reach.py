@@ -21,7 +21,9 @@ PATIENCE = 15.0
 #: How long an operation may take on a node, in seconds.
 SLOWEST = 120.0
 #: Operations that look at plugins; only for these are the enabled ones imported.
-_WITH_PLUGINS = ("gateways.", "provider-apps.", "rates.add", "rates.import", "channels.", "webhooks.", "doctor")
+_WITH_PLUGINS = (
+    "gateways.", "provider-apps.", "rates.add", "rates.import", "channels.", "webhooks.", "messages.cancel", "doctor",
+)  # fmt: skip
 
 #: Operations that may seal secrets, and need the deployment's vault.
 _WITH_SECRETS = ("gateways.", "provider-apps.")
