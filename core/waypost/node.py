@@ -32,7 +32,7 @@ from waypost.progress.case import Change
 from waypost.retention import keep_forgetting
 from waypost.routing import Directory, load_directory
 from waypost.rules import rules_of
-from waypost.store import listeners, migrate, rates, steps
+from waypost.store import claims, listeners, migrate, rates
 from waypost.store.database import Database, StoreUnavailableError, Work
 from waypost.store.hints import Hints
 from waypost.store.inbound import Inbound
@@ -181,7 +181,7 @@ class Node:
         for gateway_id, problem in node.unusable().items():
             _LOG.error("gateway.unusable", gateway=gateway_id, problem=problem)
         if alone:
-            await database.write(lambda conn: steps.orphan_claims(conn, node.id, node.clock.now()))
+            await database.write(lambda conn: claims.orphan_claims(conn, node.id, node.clock.now()))
             await database.write(lambda conn: listeners.release_all_but(conn, node.id))
         return node
 

@@ -15,7 +15,7 @@ from waypost.outbox.attempt import evidence
 from waypost.plugin import LookupResult, OutcomeUnknown, Quote, QuoteLine
 from waypost.progress.case import Report
 from waypost.progress.report import report
-from waypost.store import events, ledger, steps
+from waypost.store import claims, events, ledger
 from waypost.store.steps import Step
 from world import TO, OpenWorld, World
 
@@ -102,8 +102,8 @@ async def begin_all(world: World, app_id: str, gateway_id: str) -> None:
     now = world.clock.now()
 
     def work(conn: Connection) -> None:
-        claimed: list[Step] = steps.claim(conn, gateway_id, [app_id], 10_000, "node_1", now, now + HOUR)
-        assert len(steps.begin_sending(conn, claimed, "node_1", now + HOUR)) == SETS * ORDERS
+        claimed: list[Step] = claims.claim(conn, gateway_id, [app_id], 10_000, "node_1", now, now + HOUR)
+        assert len(claims.begin_sending(conn, claimed, "node_1", now + HOUR)) == SETS * ORDERS
         events.add_first(conn, [evidence(step, "sending", now) for step in claimed])
 
     await world.database.write(work)

@@ -10,7 +10,7 @@ from waypost.admission.candidate import Admitted
 from waypost.admission.request import FallbackRequest
 from waypost.clock import HOUR, SECOND
 from waypost.plugin import DeliveryUpdate, LookupResult, OutcomeUnknown, Permanent, RateLimited, SendResult, Transient
-from waypost.store import gateways, steps
+from waypost.store import claims, gateways
 from world import TO, OpenWorld, Partner, World
 
 
@@ -177,10 +177,10 @@ async def test_a_fallback_that_somebody_has_claimed_is_left_out_once_the_first_s
     world.clock.advance(31 * SECOND)
     await world.state(admitted, "queued", step_no=2)
     now, until = world.clock.now(), world.clock.now() + HOUR
-    claimed = await world.database.write(lambda conn: steps.claim(conn, second, [partner.app.id], 1, "x", now, until))
+    claimed = await world.database.write(lambda conn: claims.claim(conn, second, [partner.app.id], 1, "x", now, until))
     await delivered(world, partner, 0)
-    assert not await world.database.write(lambda conn: steps.begin_sending(conn, claimed, "x", until))
-    await world.database.write(lambda conn: steps.give_back(conn, claimed, "x"))
+    assert not await world.database.write(lambda conn: claims.begin_sending(conn, claimed, "x", until))
+    await world.database.write(lambda conn: claims.give_back(conn, claimed, "x"))
     await world.decide(lambda conn: gateways.set_status(conn, second, "active", ""))
     await world.rest()
     assert sms.sent == []

@@ -11,7 +11,7 @@ from sqlalchemy.util import await_only
 from waypost.admission.request import FallbackRequest
 from waypost.clock import SECOND
 from waypost.outbox import sweeper
-from waypost.store import messages, steps
+from waypost.store import claims, messages
 from waypost.store.postgres import PostgresDatabase
 from world import OpenWorld
 
@@ -38,7 +38,7 @@ async def test_a_claim_that_is_being_given_up_is_not_sent(
     await database.write(lambda conn: sweeper.sweep(conn, [message_id], rules, clock.now(), {}))
     now, owner = clock.now(), outbox._owner
     (claimed,) = await database.write(
-        lambda conn: steps.claim(conn, second.id, [partner.app.id], 1, owner, now, now + 60 * SECOND)
+        lambda conn: claims.claim(conn, second.id, [partner.app.id], 1, owner, now, now + 60 * SECOND)
     )
     found = await database.read(lambda conn: messages.get_many(conn, [message_id]))
     prepared = await lane._prepare([claimed], found)

@@ -321,7 +321,7 @@ async def test_a_probe_that_could_not_be_prepared_leaves_room_for_the_next(world
         await world.status(admitted, "SENT")
 
 
-@pytest.mark.parametrize("place", ["attempts.outbound", "steps.waiting_apps", "steps.begin_sending"])
+@pytest.mark.parametrize("place", ["attempts.outbound", "claims.waiting_apps", "claims.begin_sending"])
 async def test_a_lane_survives_what_nobody_foresaw(world: World, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     partner = await world.partner()
     faults = [AttributeError("bug")]

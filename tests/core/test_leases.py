@@ -16,7 +16,7 @@ from waypost.outbox.lane import MARGIN
 from waypost.outbox.sweeper import MAX_CLAIMS
 from waypost.plugin import DeliveryUpdate, LookupResult, OutcomeUnknown, SendResult, Transient
 from waypost.progress.case import Report
-from waypost.store import events, steps
+from waypost.store import claims, events
 from waypost.store.database import Database
 from waypost.store.steps import Step
 from world import PRICE, TO, OpenWorld, Partner, World
@@ -33,7 +33,7 @@ async def partner(world: World) -> Partner:
 async def claim(world: World, partner: Partner, owner: str = DEAD) -> Step:
     now = world.clock.now()
     (step,) = await world.database.write(
-        lambda conn: steps.claim(conn, partner.gateway.id, [partner.app.id], 10, owner, now, now + LEASE)
+        lambda conn: claims.claim(conn, partner.gateway.id, [partner.app.id], 10, owner, now, now + LEASE)
     )
     return step
 
@@ -42,7 +42,7 @@ async def begin(world: World, step: Step, owner: str = DEAD) -> None:
     now = world.clock.now()
 
     def work(conn: object) -> None:
-        won = steps.begin_sending(conn, [step], owner, now + LEASE)  # type: ignore[arg-type]
+        won = claims.begin_sending(conn, [step], owner, now + LEASE)  # type: ignore[arg-type]
         assert won == {(step.message_id, step.step_no)}
         events.add_first(conn, [evidence(step, "sending", now)])  # type: ignore[arg-type]
 
@@ -179,11 +179,11 @@ async def test_a_stale_attempt_or_a_stranger_cannot_begin(world: World, partner:
     stale = await claim(world, partner)
 
     async def won(step: Step, owner: str) -> set[tuple[str, int]]:
-        return await world.database.write(lambda conn: steps.begin_sending(conn, [step], owner, 0))
+        return await world.database.write(lambda conn: claims.begin_sending(conn, [step], owner, 0))
 
     assert await won(stale, "node_other") == set()
-    assert await world.database.write(lambda conn: steps.release_claims(conn, "node_other")) == 0
-    await world.database.write(lambda conn: steps.release_claims(conn, DEAD))
+    assert await world.database.write(lambda conn: claims.release_claims(conn, "node_other")) == 0
+    await world.database.write(lambda conn: claims.release_claims(conn, DEAD))
     assert await won(stale, DEAD) == set()  # no longer claimed
     again = await claim(world, partner)
     assert (again.attempt, again.claims) == (stale.attempt + 1, 1)
@@ -236,7 +236,7 @@ async def test_a_node_that_is_alone_ends_its_predecessors_leases(
 ) -> None:
     admitted = await world.accept(partner)
     await claim(world, partner)
-    ended = await database.write(lambda conn: steps.orphan_claims(conn, world.node.id, world.clock.now()))
+    ended = await database.write(lambda conn: claims.orphan_claims(conn, world.node.id, world.clock.now()))
     assert ended == 1
     await world.start()
     await world.status(admitted, "SENT")
@@ -296,14 +296,14 @@ async def resent_and_claimed(world: World, partner: Partner, many: int = 1) -> N
     for _ in range(2):
         now = world.clock.now()
         claimed = await world.database.write(
-            lambda conn: steps.claim(conn, partner.gateway.id, [partner.app.id], many, DEAD, now, now + LEASE)  # noqa: B023
+            lambda conn: claims.claim(conn, partner.gateway.id, [partner.app.id], many, DEAD, now, now + LEASE)  # noqa: B023
         )
         assert len(claimed) == many
         if claimed[0].attempt == 2:
             return
 
         def work(conn: Connection) -> None:
-            steps.begin_sending(conn, claimed, DEAD, now + LEASE)  # noqa: B023
+            claims.begin_sending(conn, claimed, DEAD, now + LEASE)  # noqa: B023
             events.add_first(conn, [evidence(step, "sending", now) for step in claimed])  # noqa: B023
 
         await world.database.write(work)

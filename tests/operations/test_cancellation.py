@@ -10,7 +10,7 @@ from waypost.admission.request import FallbackRequest
 from waypost.clock import HOUR, SECOND
 from waypost.operations.errors import InvalidArgumentError, NotFoundError
 from waypost.plugin import DeliveryUpdate, OutcomeUnknown, Permanent, RateLimited, SendResult
-from waypost.store import steps
+from waypost.store import claims, steps
 from world import PRICE, TO, OpenWorld, World
 
 
@@ -76,7 +76,7 @@ async def test_who_has_claimed_it_finds_at_the_fence_that_it_is_gone(world: Worl
     owner, until = world.node.outbox._owner, now + 60 * SECOND
 
     def claim(conn: object) -> list[steps.Step]:
-        return steps.claim(conn, partner.gateway.id, [partner.app.id], 1, owner, now, until)  # type: ignore[arg-type]
+        return claims.claim(conn, partner.gateway.id, [partner.app.id], 1, owner, now, until)  # type: ignore[arg-type]
 
     (claimed,) = await world.database.write(claim)
     prepared = await lane._prepare([claimed], {admitted.message.id: await world.message(admitted.message.id)})

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from sqlalchemy import Connection
-from waypost.store import gateways, steps
+from waypost.store import claims, gateways, steps
 from waypost.store.bulk import insert_many, write_together
 from waypost.store.database import Database
 from waypost.store.gateways import Gateway
@@ -34,7 +34,7 @@ async def add(database: Database, *rows: Step) -> None:
 
 
 async def claim(database: Database, owner: str, per_app: int = 7, apps: tuple[str, ...] = ("app_a",)) -> list[Step]:
-    return await database.write(lambda conn: steps.claim(conn, "gw_1", apps, per_app, owner, 10**6, 10**9))
+    return await database.write(lambda conn: claims.claim(conn, "gw_1", apps, per_app, owner, 10**6, 10**9))
 
 
 async def empty_the_queue(database: Database, owner: str) -> list[tuple[str, str]]:
@@ -73,7 +73,7 @@ async def test_no_step_is_claimed_by_two_that_hold_their_transactions_open(postg
     others = [await open_database(postgres.url) for _ in range(4)]
 
     def work(conn: Connection) -> list[Step]:
-        found = steps.claim(conn, "gw_1", ["app_a"], 10, "node", 10**6, 10**9)
+        found = claims.claim(conn, "gw_1", ["app_a"], 10, "node", 10**6, 10**9)
         conn.execute(text("SELECT pg_sleep(0.3)"))
         return found
 
@@ -106,7 +106,7 @@ async def test_a_round_begins_after_the_last_and_passes_over_those_that_wait(dat
     await add(database, queued(1, "app_a", due_at=10**7), *(queued(1, f"app_{letter}") for letter in "bcd"))
 
     async def waiting(after: str, limit: int) -> list[str]:
-        return await database.read(lambda conn: steps.waiting_apps(conn, "gw_1", after, limit, 10**6))
+        return await database.read(lambda conn: claims.waiting_apps(conn, "gw_1", after, limit, 10**6))
 
     assert await waiting("", 1) == ["app_b"]
     assert await waiting("", 2) == ["app_b", "app_c"]

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.util import await_only
 from waypost.clock import SECOND, SystemClock
-from waypost.store import admissions, bulk, events, gateways, keys, ledger, messages, migrate, steps
+from waypost.store import admissions, bulk, claims, events, gateways, keys, ledger, messages, migrate, steps
 from waypost.store.database import CommitUnknownError, StoreUnavailableError
 from waypost.store.driver import run
 from waypost.store.opening import open_database
@@ -391,11 +391,11 @@ async def test_hot_lookups_never_scan_a_table(postgres: PostgresDatabase) -> Non
         events.of_messages(conn, ids)
         events.refs(conn, {("gw_1", f"p_{n}") for n in range(100)})
         events.idempotency_records(conn, {("app", f"k_{n}") for n in range(100)})
-        apps = steps.waiting_apps(conn, "gw_1", "", 32, 10**9)
+        apps = claims.waiting_apps(conn, "gw_1", "", 32, 10**9)
         assert len(apps) == 32
-        claimed = steps.claim(conn, "gw_1", apps, 2, "node", 10**9, 0)
+        claimed = claims.claim(conn, "gw_1", apps, 2, "node", 10**9, 0)
         assert len(claimed) == 64
-        steps.begin_sending(conn, claimed, "node", 0)
+        claims.begin_sending(conn, claimed, "node", 0)
         steps.next_due(conn, "gw_1")
         assert len(steps.due_wakes(conn, 1_000_100, 500, leased=True)) > 0
         keys.standing_by_digest(conn, "none")

@@ -26,7 +26,7 @@ from waypost.outbox.retry import decide
 from waypost.plugin.errors import AccountBlocked, ChannelError, OutcomeUnknown, RateLimited, Transient
 from waypost.progress.case import Change, Report
 from waypost.routing import Directory
-from waypost.store import events, gateways, messages, steps
+from waypost.store import claims, events, gateways, messages, steps
 from waypost.store.database import Database, StoreUnavailableError
 from waypost.store.gateways import Gateway
 from waypost.store.group_commit import GroupCommit
@@ -153,7 +153,7 @@ class Lane:
             self.breaker.unused()
             return again_in
         if self.breaker.state == "open":  # it opened while they were being claimed
-            await self._tools.database.write(lambda conn: steps.give_back(conn, claimed, self._tools.owner))
+            await self._tools.database.write(lambda conn: claims.give_back(conn, claimed, self._tools.owner))
         elif not await self._begin(await self._prepare(claimed, found)):
             self.breaker.unused()
         return 0.0
@@ -164,9 +164,9 @@ class Lane:
         lease_until = now + round(tools.lease * SECOND)
 
         def work(conn: Connection) -> tuple[list[Step], dict[str, Message], list[str], float]:
-            apps = steps.waiting_apps(conn, gateway.id, after, wanted, now)
+            apps = claims.waiting_apps(conn, gateway.id, after, wanted, now)
             if not apps and after:
-                apps = steps.waiting_apps(conn, gateway.id, "", wanted, now)
+                apps = claims.waiting_apps(conn, gateway.id, "", wanted, now)
             if not apps:
                 due = steps.next_due(conn, gateway.id)
                 pause = tools.poll if due is None else min(tools.poll, max(0.001, (due - now) / SECOND))
@@ -175,7 +175,7 @@ class Lane:
             if not allowed:
                 return [], {}, [], min(tools.poll, 1 / (gateway.rate_per_second or 1))
             chosen = apps[:allowed]
-            claimed = steps.claim(
+            claimed = claims.claim(
                 conn, gateway.id, chosen, max(1, allowed // len(chosen)), tools.owner, now, lease_until
             )
             if gateway.rate_per_second and len(claimed) < allowed:
@@ -253,7 +253,7 @@ class Lane:
         def work(conn: Connection) -> set[tuple[str, int]]:
             # The messages first, as everybody does: the sweeper may just be giving up one of these claims.
             messages.lock_many(conn, {item.message.id for item in prepared})
-            won = steps.begin_sending(conn, [item.step for item in prepared], tools.owner, fence)
+            won = claims.begin_sending(conn, [item.step for item in prepared], tools.owner, fence)
             began: list[Evidence] = [
                 attempts.evidence(item.step, "sending", now)
                 for item in prepared

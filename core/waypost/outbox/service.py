@@ -21,7 +21,7 @@ from waypost.plugin.errors import AccountBlocked
 from waypost.progress.case import Change, Report, Rules
 from waypost.progress.report import report
 from waypost.routing import Directory
-from waypost.store import inbound, steps
+from waypost.store import claims, inbound, steps
 from waypost.store.database import Database, StoreUnavailableError
 from waypost.store.gateways import Gateway
 from waypost.store.group_commit import GroupCommit
@@ -118,7 +118,7 @@ class Outbox:
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.results.drain()
         with contextlib.suppress(StoreUnavailableError):
-            await self._database.write(lambda conn: steps.release_claims(conn, self._owner))
+            await self._database.write(lambda conn: claims.release_claims(conn, self._owner))
 
     # ---- results
 
