@@ -1,7 +1,8 @@
 """Time: integer microseconds since 1970-01-01 UTC.
 
 Leases and schedules follow the database's clock, so that nodes with wrong clocks agree: a node reads the database's
-time now and then and counts on from there by its own monotonic clock.
+time now and then and counts on from there by its own monotonic clock. What one process alone waits for, and does not
+store, goes by the monotonic clock itself, which nobody sets.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ class Clock(Protocol):
     def now(self) -> int:
         """Microseconds since the epoch."""
 
+    def monotonic(self) -> int:
+        """Microseconds that have truly passed since some moment."""
+
     def since_leap(self) -> float:
         """Seconds that have truly passed since it leapt forward; infinite where it never did."""
 
@@ -35,7 +39,7 @@ class SystemClock:
     """The machine's own clock; within a process it runs backwards only where the one that it follows is set back."""
 
     def __init__(self) -> None:
-        self._anchor = (time.time_ns() - time.monotonic_ns()) // 1000
+        self._anchor = time.time_ns() // 1000 - self.monotonic()
         self._is_following = False
         self._leapt_at = -math.inf
 
@@ -43,9 +47,13 @@ class SystemClock:
         """Microseconds since the epoch, counted on by the monotonic clock."""
         return self._anchor + time.monotonic_ns() // 1000
 
+    def monotonic(self) -> int:
+        """Microseconds that have truly passed since some moment."""
+        return time.monotonic_ns() // 1000
+
     def set_now(self, now: int) -> None:
         """Follow another clock from here on, such as the database's."""
-        anchor = now - time.monotonic_ns() // 1000
+        anchor = now - self.monotonic()
         if self._is_following and anchor - self._anchor > LEAP:
             self._leapt_at = time.monotonic()
         self._anchor, self._is_following = anchor, True

@@ -117,6 +117,18 @@ async def test_what_waits_for_a_provider_that_is_down_goes_through_the_next(open
     assert not {call.to for call in world.channels["second"].sent} & {call.to for call in world.channels["first"].sent}
 
 
+async def test_a_clock_that_is_set_back_holds_up_nothing_that_comes_in(open_world: OpenWorld) -> None:
+    """How long a provider is left alone is this process's own affair, and goes by time that truly passes."""
+    world, partner = await two_gateways(open_world)
+    await world.start()
+    await bring_down(world, partner, partner.gateway)
+    world.clock.leap(-HOUR)
+    waiting = [await world.accept(partner, number(n)) for n in range(3)]
+    world.clock.advance(round(PATIENCE * SECOND))
+    await world.rest()
+    await sent_through(world, waiting, world.channels["second"])
+
+
 async def test_what_is_to_be_tried_later_keeps_its_time(open_world: OpenWorld) -> None:
     world, partner = await two_gateways(open_world)
     world.channels["first"].on(TO, *[Transient()] * 4)
@@ -354,7 +366,8 @@ async def test_nodes_that_disagree_do_not_pass_a_message_back_and_forth(postgres
             await one.node.refresh()
             await one.start()
             breaker = one.node.outbox.lanes[down.id].breaker
-            breaker._opened_at, breaker._open_until = clock.now() - round(PATIENCE * SECOND), clock.now() + HOUR
+            now = clock.monotonic()
+            breaker._opened_at, breaker._open_until = now - round(PATIENCE * SECOND), now + HOUR
         waiting = [await nodes[0].accept(partner, number(n)) for n in range(8)]
         for _ in range(8):
             for one in nodes:

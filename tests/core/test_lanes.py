@@ -176,6 +176,21 @@ async def test_a_rate_limit_holds_up_the_next_one_too(world: World) -> None:
     assert len(world.channel.sent) == 1
 
 
+async def test_a_clock_that_is_set_back_does_not_prolong_a_rate_limit(world: World) -> None:
+    partner = await world.partner()
+    world.channel.on(TO, RateLimited(retry_after=30))
+    await world.start()
+    first = await world.accept(partner)
+    await world.channel.called(1)
+    await world.state(first, "queued")
+    world.clock.leap(-10 * MINUTE)
+    later = await world.accept(partner, number(1))
+    await world.rest()
+    assert len(world.channel.sent) == 1
+    world.clock.advance(31 * SECOND)
+    await world.status(later, "SENT")
+
+
 async def test_one_apps_burst_does_not_hold_up_anothers_message(world: World) -> None:
     gateway = await world.gateway(concurrency=4)
     await world.rate(gateway)

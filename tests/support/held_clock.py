@@ -12,6 +12,7 @@ class HeldClock(SystemClock):
 
     def __init__(self, now: int = 1_800_000_000 * SECOND) -> None:
         self._now = now
+        self._passed = 0
         self._since_leap = math.inf
 
     def now(self) -> int:
@@ -20,17 +21,22 @@ class HeldClock(SystemClock):
     def set_now(self, now: int) -> None:
         """The database's clock is not followed."""
 
+    def monotonic(self) -> int:
+        return self._passed
+
     def move_to(self, now: int) -> None:
-        self._now = now
+        self.advance(now - self._now)
 
     def advance(self, micros: int) -> None:
         self._now += micros
+        self._passed += micros
         self._since_leap += micros / SECOND
 
     def leap(self, micros: int) -> None:
-        """Advance without time's passing."""
+        """Advance without time's passing, or go back."""
         self._now += micros
-        self._since_leap = 0.0
+        if micros > 0:
+            self._since_leap = 0.0
 
     def since_leap(self) -> float:
         return self._since_leap

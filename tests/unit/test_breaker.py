@@ -81,3 +81,13 @@ def test_calls_under_way_when_it_opened_do_not_close_it(breaker: Breaker) -> Non
     fail(breaker, LEAST_CALLS)
     breaker.record(ok=True)
     assert breaker.state == "open"
+
+
+@pytest.mark.parametrize("by", [-60, 60])
+def test_it_stays_open_for_so_long_however_the_clock_is_set(breaker: Breaker, clock: HeldClock, by: int) -> None:
+    for _ in range(LEAST_CALLS):
+        breaker.record(ok=False)
+    clock.leap(by * MINUTE)
+    assert (breaker.state, breaker.opens_in()) == ("open", OPEN_FOR / SECOND)
+    clock.advance(OPEN_FOR)
+    assert (breaker.state, breaker.down_for()) == ("half_open", OPEN_FOR / SECOND)

@@ -110,7 +110,7 @@ class Desk:
         if standing is not None and standing_refusal(standing, self._clock.now()) is None:
             if len(self._remembered) >= REMEMBERED:
                 self._remembered.pop(next(iter(self._remembered)))
-            self._remembered[key_digest] = (principal(standing), self._clock.now())
+            self._remembered[key_digest] = (principal(standing), self._clock.monotonic())
         return standing
 
     def _principal(self, standing: Standing | None) -> Principal:
@@ -123,7 +123,7 @@ class Desk:
     def _recall(self, key_digest: str) -> Principal | None:
         """The caller from memory. An expiry or a revocation since then is found by the admitting transaction."""
         known = self._remembered.get(key_digest)
-        if known is None or self._clock.now() - known[1] >= REMEMBER_FOR:
+        if known is None or self._clock.monotonic() - known[1] >= REMEMBER_FOR:
             return None
         return known[0]
 

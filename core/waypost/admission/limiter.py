@@ -23,11 +23,10 @@ class Limiter:
         """Count a request. Raises `RateLimited` with the seconds to wait."""
         if not self._rate:
             return
-        now = self._clock.now()
+        now = self._clock.monotonic()
         full = float(self._rate * BURST)
         tokens, since = self._buckets.get(app_id, (full, now))
-        # The clock follows the database's, and may be set back.
-        tokens = min(full, tokens + max(0, now - since) / SECOND * self._rate)
+        tokens = min(full, tokens + (now - since) / SECOND * self._rate)
         if tokens < 1:
             self._buckets[app_id] = (tokens, now)
             raise RateLimited(retry_after=max(1, math.ceil((1 - tokens) / self._rate)))

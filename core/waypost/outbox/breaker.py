@@ -30,7 +30,7 @@ class Breaker:
         """`closed`, `open` or `half_open`."""
         if self._open_until == 0:
             return "closed"
-        return "open" if self._clock.now() < self._open_until else "half_open"
+        return "open" if self._clock.monotonic() < self._open_until else "half_open"
 
     def allowance(self, wanted: int) -> int:
         """How many calls may be made now: all, none, or one probe."""
@@ -48,15 +48,15 @@ class Breaker:
 
     def opens_in(self) -> float:
         """Seconds until calls may be made again; 0 when they may."""
-        return max(0.0, (self._open_until - self._clock.now()) / SECOND) if self._open_until else 0.0
+        return max(0.0, (self._open_until - self._clock.monotonic()) / SECOND) if self._open_until else 0.0
 
     def down_for(self) -> float:
         """Seconds since it opened, with whatever probes have failed since then; 0 while it is closed."""
-        return max(0.0, (self._clock.now() - self._opened_at) / SECOND) if self._open_until else 0.0
+        return max(0.0, (self._clock.monotonic() - self._opened_at) / SECOND) if self._open_until else 0.0
 
     def record(self, *, ok: bool) -> bool:
         """Take note of a call; say whether this opened the breaker."""
-        now = self._clock.now()
+        now = self._clock.monotonic()
         if self._open_until:
             self._probing = False
             if now < self._open_until:

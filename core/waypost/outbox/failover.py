@@ -69,7 +69,7 @@ class Failover:
         codes = self._stranding()
         if not codes:
             self._next_look = 0
-        if not codes or self._clock.now() < self._next_look:
+        if not codes or self._clock.monotonic() < self._next_look:
             return False
         began = time.perf_counter()
         lanes = {gateway_id: lane for gateway_id, lane in self._lanes.items() if lane.can_send()}
@@ -81,7 +81,7 @@ class Failover:
                 others = {stranding: code for stranding, code in codes.items() if stranding != gateway_id}
                 await self._move(others, frozenset({gateway_id}), 1)
         pause = max(PAUSE, (time.perf_counter() - began) * PAUSES_OF_LOOK) if moved < BATCH else 0.0
-        self._next_look = self._clock.now() + round(pause * SECOND)
+        self._next_look = self._clock.monotonic() + round(pause * SECOND)
         return moved == BATCH
 
     def _stranding(self) -> dict[str, str]:

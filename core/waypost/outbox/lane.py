@@ -139,7 +139,7 @@ class Lane:
         gateway = self._gateway()
         if gateway is None:
             return self._tools.poll
-        held = (self._hold_until - self._tools.clock.now()) / SECOND
+        held = (self._hold_until - self._tools.clock.monotonic()) / SECOND
         if held > 0:
             return min(held, self._tools.poll)
         if await self._places.waited_for(gateway.concurrency):
@@ -332,14 +332,14 @@ class Lane:
 
     def _learn(self, item: Attempt, error: ChannelError) -> None:
         """What an error says about the gateway, beyond this message."""
-        now = self._tools.clock.now()
         if isinstance(error, AccountBlocked | RateLimited):
             self.breaker.unused()  # it says nothing about whether the provider works: the next call may probe again
         if isinstance(error, AccountBlocked):
             self._tools.blocked(item.opened.gateway, item.message.app_id, error)
         elif isinstance(error, RateLimited):
             if error.scope != "recipient":
-                self._hold_until = max(self._hold_until, now + round(min(error.retry_after or 1.0, 60.0) * SECOND))
+                hold = round(min(error.retry_after or 1.0, 60.0) * SECOND)
+                self._hold_until = max(self._hold_until, self._tools.clock.monotonic() + hold)
         elif isinstance(error, Transient | OutcomeUnknown):
             if self.breaker.record(ok=False):
                 _LOG.error("lane.breaker_opened", gateway=self.gateway_id, channel=item.step.channel)
