@@ -16,7 +16,7 @@ SECOND = 1_000_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
-#: A clock that is set forward by more than this at a time leaps: somebody corrected it, or the machine slept.
+#: A clock that is set by more than this at a time leaps: somebody corrected it, or the machine slept.
 LEAP = 5 * SECOND
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -31,6 +31,9 @@ class Clock(Protocol):
     def monotonic(self) -> int:
         """Microseconds that have truly passed since some moment."""
 
+    def latest(self) -> int:
+        """What time it would be had it not been set back, if it was."""
+
     def since_leap(self) -> float:
         """Seconds that have truly passed since it leapt forward; infinite where it never did."""
 
@@ -42,6 +45,7 @@ class SystemClock:
         self._anchor = time.time_ns() // 1000 - self.monotonic()
         self._is_following = False
         self._leapt_at = -math.inf
+        self._set_back_by = 0
 
     def now(self) -> int:
         """Microseconds since the epoch, counted on by the monotonic clock."""
@@ -54,9 +58,19 @@ class SystemClock:
     def set_now(self, now: int) -> None:
         """Follow another clock from here on, such as the database's."""
         anchor = now - self.monotonic()
-        if self._is_following and anchor - self._anchor > LEAP:
+        by = anchor - self._anchor if self._is_following else 0
+        if by > LEAP:
             self._leapt_at = time.monotonic()
+        if abs(by) > LEAP:
+            self._set_back_by = max(0, self._set_back_by - by)
         self._anchor, self._is_following = anchor, True
+
+    def latest(self) -> int:
+        """What time it would be had it not been set back by more than `LEAP` at a time, if it was not set on again.
+
+        For what must surely be over in time: a provider's memory, say, which no clock of ours prolongs.
+        """
+        return self.now() + self._set_back_by
 
     def since_leap(self) -> float:
         """Seconds that have truly passed since it was set forward by more than `LEAP`; infinite where it never was.

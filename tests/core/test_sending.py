@@ -492,3 +492,19 @@ async def test_a_retry_that_had_to_wait_does_not_outlive_the_providers_memory(
     await world.rest()
     assert len(channel.sent) == sends
     assert (await world.step(admitted.message.id)).state == ("unknown" if sends == 1 else "sent")
+
+
+async def test_no_clock_prolongs_the_providers_memory(open_world: OpenWorld) -> None:
+    """Set back, the database's clock finds that little time has passed; the provider's own knows better."""
+    channel = FakeChannel(info={"idempotent_for": 60}).on(TO, OutcomeUnknown(), SendResult(provider_ids=("p",)))
+    world = await open_world(channel)
+    partner = await world.partner()
+    await world.start()
+    admitted = await world.accept(partner)
+    await channel.called(1)
+    await world.state(admitted, "queued")
+    world.clock.leap(-HOUR)
+    world.clock.advance(HOUR + 10 * SECOND)
+    await world.state(admitted, "unknown")
+    await world.rest()
+    assert len(channel.sent) == 1

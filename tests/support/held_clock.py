@@ -13,6 +13,7 @@ class HeldClock(SystemClock):
     def __init__(self, now: int = 1_800_000_000 * SECOND) -> None:
         self._now = now
         self._passed = 0
+        self._set_back_by = 0
         self._since_leap = math.inf
 
     def now(self) -> int:
@@ -35,6 +36,7 @@ class HeldClock(SystemClock):
     def leap(self, micros: int) -> None:
         """Advance without time's passing, or go back."""
         self._now += micros
+        self._set_back_by = max(0, self._set_back_by - micros)
         if micros > 0:
             self._since_leap = 0.0
 

@@ -9,7 +9,7 @@ import pytest
 from held_clock import HeldClock
 from hypothesis import given
 from hypothesis import strategies as st
-from waypost.clock import DAY, LEAP, SECOND, SystemClock, from_datetime, iso, to_datetime
+from waypost.clock import DAY, HOUR, LEAP, MINUTE, SECOND, SystemClock, from_datetime, iso, to_datetime
 from waypost.ids import is_id, new_id
 from waypost.money import MAX_MICROS, InvalidAmountError, format_amount, parse_amount
 
@@ -98,3 +98,18 @@ def test_ids_sort_by_birth_and_have_a_shape() -> None:
 def test_what_is_no_id(rest: str) -> None:
     assert not is_id("msg", f"msg_{rest}")
     assert not is_id("msg", "org_" + "0" * 32)
+
+
+def test_the_latest_time_is_not_set_back() -> None:
+    clock = SystemClock()
+    now = clock.now()
+    clock.set_now(now)
+    clock.set_now(now - HOUR)
+    assert now - HOUR <= clock.now() < now
+    assert now <= clock.latest() < now + MINUTE
+    clock.set_now(now - 2 * HOUR)
+    assert now <= clock.latest() < now + MINUTE
+    clock.set_now(now + HOUR)
+    assert now + HOUR <= clock.latest() < now + HOUR + MINUTE, "it is as late as that by its own account"
+    clock.set_now(clock.now() - SECOND)
+    assert clock.latest() == pytest.approx(clock.now(), abs=SECOND), "that is how answers differ"

@@ -196,7 +196,7 @@ class Lane:
             if now >= step.deadline:
                 self._report(Report(attempts.evidence(step, "expired", now, code="EXPIRED")))
                 continue
-            if self._may_not_be_repeated(step, message, now):
+            if self._may_not_be_repeated(step, message):
                 self._report(attempts.not_repeated(step, now))
                 continue
             if isinstance(opened, Exception):
@@ -222,9 +222,10 @@ class Lane:
         details = {"code": "NOT_READY", "detail": problem.detail}
         self._report(Report(attempts.evidence(step, "not_sent", now, **details), retry))
 
-    def _may_not_be_repeated(self, step: Step, message: Message, now: int) -> bool:
+    def _may_not_be_repeated(self, step: Step, message: Message) -> bool:
         wish = self._tools.on_unknown(step.app_id)
-        return attempts.may_not_be_repeated(step, message, self._plugin_of(step), wish, now)
+        latest = self._tools.clock.latest()
+        return attempts.may_not_be_repeated(step, message, self._plugin_of(step), wish, latest)
 
     def _plugin_of(self, step: Step) -> ChannelPlugin | None:
         gateway = self._tools.directory().gateways.get(step.gateway_id)
@@ -288,7 +289,7 @@ class Lane:
             error = Transient("The worker was too slow to begin; nothing was sent.")
             await self._store(attempts.not_accepted(item, error, began))
             return
-        if self._may_not_be_repeated(item.step, item.message, began):
+        if self._may_not_be_repeated(item.step, item.message):
             self.breaker.unused()
             await self._store(attempts.not_repeated(item.step, began))
             return
