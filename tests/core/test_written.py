@@ -15,6 +15,7 @@ from waypost.plugin import (
     AddressChange,
     ChannelEvent,
     ConsentChange,
+    Engagement,
     Media,
     UnknownEvent,
 )
@@ -222,6 +223,36 @@ async def test_writing_that_is_told_again_opens_no_window(world: World) -> None:
         world.clock.advance(SECOND)
     await world.tell(partner, wrote("in-2"), wrote())
     assert await world.database.read(lambda conn: inbound.last_inbound(conn, [pair])) == {pair: world.clock.now()}
+
+
+async def test_a_tap_that_is_told_again_opens_no_window(world: World) -> None:
+    """Not every provider tells when somebody tapped, and such a delivery can be sent again by whoever has one."""
+    partner = await owned(world)
+    began, pair = world.clock.now(), (partner.gateway.id, TO)
+    tap = Engagement(event_id="tap", action="postback", sender=(Address("e164", TO),))
+    for told in ((tap,), (tap, tap), (tap, wrote("in-1", occurred_at=to_datetime(began - SECOND)))):
+        await world.tell(partner, *told)
+        world.clock.advance(SECOND)
+    assert await world.database.read(lambda conn: inbound.last_inbound(conn, [pair])) == {pair: began}
+    await world.tell(partner, replace(tap, event_id="another"))
+    assert await world.database.read(lambda conn: inbound.last_inbound(conn, [pair])) == {pair: world.clock.now()}
+
+
+async def test_an_edit_that_is_told_again_is_not_the_latest(world: World) -> None:
+    """Where the provider does not tell when it was; nor was anything written then."""
+    partner = await owned(world)
+    edits = [wrote(body=f"v{number}", change="edit", event_id=f"e{number}") for number in (1, 2)]
+    for told in ((wrote(),), edits[:1], edits[1:]):
+        world.clock.advance(SECOND)
+        await world.tell(partner, *told)
+    (before,), pair = await inbox_of(world, partner), (partner.gateway.id, TO)
+    assert json.loads(before.content)["body"] == "v2"
+    heard = world.clock.now()
+    for number in (0, 1):
+        world.clock.advance(SECOND)
+        await world.tell(partner, edits[number])
+    assert await inbox_of(world, partner) == [before]
+    assert await world.database.read(lambda conn: inbound.last_inbound(conn, [pair])) == {pair: heard}
 
 
 async def test_a_word_on_consent_that_is_told_again_is_not_the_latest(world: World) -> None:

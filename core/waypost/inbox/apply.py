@@ -98,11 +98,14 @@ def apply_events(
             for gateway in item.gateways
         },
     )
-    kept, new_words = _kept(conn, others, _attempts(conn, others, known), now)
+    kept, news = _kept(conn, others, _attempts(conn, others, known), now)
     found = receipts.reports(conn, updates, known, rules, now) if updates else []
     changes = report(conn, found, rules, now, beside=[*beside, kept])
-    new = written.apply(conn, others, now)
-    _consents(conn, new_words, now)  # after what was written: who has a new address takes along when they wrote
+    fresh = {id(item) for item in news}
+    new = written.apply(
+        conn, [item for item in others if id(item) in fresh or not written.is_dated_by_hearing(item.event)], now
+    )
+    _consents(conn, news, now)  # after what was written: who has a new address takes along when they wrote
     return Applied(changes, new)
 
 
@@ -172,22 +175,24 @@ def _kept(
 ) -> tuple[Insertion, list[Placed]]:
     """Everything that is no receipt, to be kept once each, beside its message where that is known.
 
-    With it comes what people said of themselves that was not known yet; that is kept already.
+    With it comes what must not count twice and was not known yet, such as a word on consent; that is kept already.
     """
     rows = []
     at_once: dict[tuple[str, str], tuple[tuple[Any, ...], Placed]] = {}
     for item in placed:
         event = item.event
-        if isinstance(event, InboundMessage):
+        is_dated_by_hearing = written.is_dated_by_hearing(event)
+        if isinstance(event, InboundMessage) and not (is_dated_by_hearing and item.told):
             continue
         gateway_id = item.told[0].id if item.told else ""
         ref = attempts.get(id(item))
         message_id = ref.message_id if ref is not None else None
         at = from_datetime(event.occurred_at) if event.occurred_at else None
         # What is charged is all in the event; its raw form is as long as the receipt's that it came with.
-        data = dump(event, with_raw=not isinstance(event, PriceUpdate))
+        # And what was written is kept in one place, where it may be taken back.
+        data = "{}" if isinstance(event, InboundMessage) else dump(event, with_raw=not isinstance(event, PriceUpdate))
         row = (gateway_id, event.event_id, type(event).__name__, message_id, now, at, data)
-        if isinstance(event, ConsentChange | AddressChange) or _is_alarming(event):
+        if is_dated_by_hearing or isinstance(event, ConsentChange | AddressChange) or _is_alarming(event):
             at_once.setdefault((gateway_id, event.event_id), (row, item))
         else:
             rows.append(row)

@@ -67,6 +67,14 @@ def opens_the_window(event: ChannelEvent) -> bool:
     return isinstance(event, InboundMessage) and event.change != "unsend"
 
 
+def is_dated_by_hearing(event: ChannelEvent) -> bool:
+    """Whether it counts from when we heard of it: then each time that it is told would be a later one."""
+    if event.occurred_at is not None:
+        return False
+    # A new message is known by its own id.
+    return opens_the_window(event) and not (isinstance(event, InboundMessage) and event.change == "new")
+
+
 def moment(item: Placed, now: int) -> int:
     """When it happened, as far as the provider says; not after we heard of it, however late it is applied."""
     heard = now if item.heard_at is None else min(item.heard_at, now)
