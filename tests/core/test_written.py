@@ -225,6 +225,20 @@ async def test_writing_that_is_told_again_opens_no_window(world: World) -> None:
     assert await world.database.read(lambda conn: inbound.last_inbound(conn, [pair])) == {pair: world.clock.now()}
 
 
+@pytest.mark.parametrize("change", ["edit", "unsend"])
+async def test_writing_opens_the_window_though_its_change_came_first(world: World, change: str) -> None:
+    """Once, where the provider does not tell when it was written."""
+    partner = await owned(world)
+    heard, pair = world.clock.now(), (partner.gateway.id, TO)
+    changed = wrote(change=change, event_id="c", occurred_at=to_datetime(heard - SECOND))
+    for told in (changed, wrote(), wrote(), changed, wrote()):
+        await world.tell(partner, told)
+        if told.change == "new":
+            last = await world.database.read(lambda conn: inbound.last_inbound(conn, [pair]))
+            assert last == {pair: heard}
+            world.clock.advance(SECOND)
+
+
 async def test_a_tap_that_is_told_again_opens_no_window(world: World) -> None:
     """Not every provider tells when somebody tapped, and such a delivery can be sent again by whoever has one."""
     partner = await owned(world)

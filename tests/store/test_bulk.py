@@ -115,7 +115,7 @@ async def test_updates_are_fenced_by_every_where(database: Database) -> None:
 async def test_booleans_and_nulls_survive(database: Database) -> None:
     columns = tuple(column.name for column in inbound_message.c)
     values = dict.fromkeys(columns, "x") | {"received_at": 1, "occurred_at": None, "unsent": True, "app_id": None}
-    values["edited_at"] = 2
+    values |= {"edited_at": 2, "awaited": False}
     await database.write(lambda conn: insert_many(conn, inbound_message, columns, [[values[name] for name in columns]]))
     query = text("SELECT unsent, occurred_at, app_id FROM inbound_message")
     unsent, occurred_at, app_id = await database.read(lambda conn: conn.execute(query).one())

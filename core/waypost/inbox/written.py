@@ -6,7 +6,7 @@ not replace. What was taken back stays so.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,10 +32,10 @@ def apply(conn: Connection, placed: Sequence[Placed], now: int) -> list[Inbound]
     """Store what is new, change what was changed, and note who wrote when; return the new messages."""
     rows = [_row(event, item, now) for event, item in _messages(placed) if event.change == "new"]
     new = inbound.add_new(conn, rows) if rows else []
-    stored_now = {(row.gateway_id, row.provider_id) for row in new}
+    came = {(row.gateway_id, row.provider_id) for row in new} | _fill_up(conn, rows, new)
     for item in placed:
         event = item.event
-        if not isinstance(event, InboundMessage | Engagement) or _is_told_again(item, stored_now):
+        if not isinstance(event, InboundMessage | Engagement) or _is_told_again(item, came):
             continue
         if opens_the_window(event):
             people = [address.value for address in event.sender]
@@ -43,17 +43,21 @@ def apply(conn: Connection, placed: Sequence[Placed], now: int) -> list[Inbound]
                 people.append(inbound.HIDDEN)
             for gateway in item.told:
                 inbound.note_inbound(conn, gateway.id, people, moment(item, now), now)
-    _fill_up(conn, rows, new)
     # Only now: what is changed may have come in this very batch.
     return new + _change(conn, [(event, item) for event, item in _messages(placed) if event.change != "new"], now)
 
 
-def _is_told_again(item: Placed, stored_now: Collection[tuple[str, str]]) -> bool:
+def _is_told_again(item: Placed, came: set[tuple[str, str]]) -> bool:
     """Whether a message was known already, and its provider does not say that it was written long ago."""
     event = item.event
     if not isinstance(event, InboundMessage) or event.change != "new" or event.occurred_at is not None:
         return False
-    return bool(item.told) and (item.told[0].id, event.provider_id) not in stored_now
+    pair = (item.told[0].id, event.provider_id) if item.told else None
+    if pair is None:
+        return False
+    is_first = pair in came
+    came.discard(pair)  # it may have come twice in one batch
+    return not is_first
 
 
 def _messages(placed: Sequence[Placed]) -> list[tuple[InboundMessage, Placed]]:
@@ -98,6 +102,7 @@ def _row(event: InboundMessage, item: Placed, now: int) -> Inbound:
         occurred_at=from_datetime(event.occurred_at) if event.occurred_at else None,
         unsent=event.change == "unsend",
         edited_at=moment(item, now) if event.change == "edit" else None,
+        awaited=event.change != "new",
     )
 
 
@@ -108,16 +113,16 @@ def _content(event: InboundMessage) -> dict[str, Any]:
     return content
 
 
-def _fill_up(conn: Connection, rows: Sequence[Inbound], new: Sequence[Inbound]) -> None:
-    """Give messages whose change came first what only the message itself says."""
+def _fill_up(conn: Connection, rows: Sequence[Inbound], new: Sequence[Inbound]) -> set[tuple[str, str]]:
+    """Give messages whose change came first what only the message itself says; return their (gateway, provider id)."""
     stored_now = {row.id for row in new}
     late = {(row.gateway_id, row.provider_id): row for row in rows if row.id not in stored_now}
     if not late:
-        return
+        return set()
     filled = []
     for pair, row in inbound.known(conn, late.keys()).items():
         said = late[pair]
-        if row.edited_at is None and not row.unsent:
+        if not row.awaited:
             continue
         # All but what was changed is as it would be had the message come first.
         said = replace(said, id=row.id, received_at=row.received_at)
@@ -129,6 +134,7 @@ def _fill_up(conn: Connection, rows: Sequence[Inbound], new: Sequence[Inbound]) 
             said = replace(said, content=content, unsent=row.unsent, edited_at=row.edited_at)
         filled.append(said)
     inbound.save(conn, filled)
+    return {(row.gateway_id, row.provider_id) for row in filled}
 
 
 def _change(conn: Connection, changes: Sequence[tuple[InboundMessage, Placed]], now: int) -> list[Inbound]:

@@ -32,10 +32,22 @@ class Inbound:
     unsent: bool = False
     #: When its sender last changed it, if ever.
     edited_at: int | None = None
+    #: Only its change has come so far.
+    awaited: bool = False
 
 
 _COLUMNS = tuple(column.name for column in inbound_message.c)
-_CHANGING = ("sender", "recipient", "content", "sender_name", "reply_to", "occurred_at", "unsent", "edited_at")
+_CHANGING = (
+    "sender",
+    "recipient",
+    "content",
+    "sender_name",
+    "reply_to",
+    "occurred_at",
+    "unsent",
+    "edited_at",
+    "awaited",
+)
 
 
 def keep_apart(conn: Connection, names: Iterable[str]) -> None:
@@ -102,7 +114,7 @@ def page(conn: Connection, app_id: str, after: str, limit: int) -> list[Inbound]
         .order_by(inbound_message.c.id)
         .limit(limit)
     )
-    return [Inbound(**{**row._mapping, "unsent": bool(row.unsent)}) for row in rows]
+    return [Inbound(**{**row._mapping, "unsent": bool(row.unsent), "awaited": bool(row.awaited)}) for row in rows]
 
 
 def last_inbound(conn: Connection, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:

@@ -488,6 +488,7 @@ inbound_message = Table(
     _int("occurred_at", nullable=True),
     Column("unsent", Boolean, nullable=False, server_default=text("false")),
     _int("edited_at", nullable=True),
+    Column("awaited", Boolean, nullable=False, server_default=text("false")),
     UniqueConstraint("gateway_id", "provider_id"),
 )
 Index(None, inbound_message.c.app_id, inbound_message.c.id)

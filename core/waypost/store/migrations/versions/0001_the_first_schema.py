@@ -122,6 +122,7 @@ def upgrade() -> None:
         sa.Column("occurred_at", sa.BigInteger(), nullable=True),
         sa.Column("unsent", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
         sa.Column("edited_at", sa.BigInteger(), nullable=True),
+        sa.Column("awaited", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_inbound_message")),
         sa.UniqueConstraint("gateway_id", "provider_id", name=op.f("uq_inbound_message_gateway_id_provider_id")),
     )
