@@ -63,7 +63,7 @@ def reports(
         is_new_id = not any((gateway_id, item.update.provider_id) in known for gateway_id in item.gateway_ids)
         about = [_report(item.update, gateway_id, ref, now, learned=is_new_id) for gateway_id, ref in refs]
         found.extend(about)
-        if is_new_id and watermarks.may_find(item.update):
+        if watermarks.may_find(item.update):
             unheard.extend((report, item.update) for report in about)
         if not refs and item.update.watermark is None:
             lost.append(_parked(item, now))

@@ -92,7 +92,10 @@ def covered(
 def find_from_now_on(
     conn: Connection, unheard: Iterable[tuple[Report, DeliveryUpdate]], rules: Rules
 ) -> list[tuple[str, AttemptRef, DeliveryUpdate]]:
-    """Let watermarks find the sends of these receipts as they would by their answer; return what earlier ones say."""
+    """Let watermarks find the sends of these receipts as they would by their answer; return what earlier ones say.
+
+    Most are found already. That the provider's id is known does not tell: a receipt that names nobody may have told it.
+    """
     meant = [(item, item.evidence.gateway_id or "", update.recipient) for item, update in unheard]
     meant = [found for found in meant if rules.has_watermarks(found[1])]
     if not meant:
@@ -103,9 +106,12 @@ def find_from_now_on(
     for item, gateway_id, address in meant:
         ref = AttemptRef.of(item.evidence)
         if address is not None and ref in began:
-            item.provider_ids += (sent_id(address, began[ref], ref),)
-            known_as.append((gateway_id, item.provider_ids[-1], ref))
-    return overtaken(conn, known_as)
+            known_as.append((item, gateway_id, sent_id(address, began[ref], ref), ref))
+    known = events.refs(conn, {(gateway_id, name) for _, gateway_id, name, _ in known_as})
+    news = [new for new in known_as if new[1:3] not in known]
+    for item, _, name, _ in news:
+        item.provider_ids += (name,)
+    return overtaken(conn, [new[1:] for new in news])
 
 
 def overtaken(

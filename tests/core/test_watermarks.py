@@ -195,6 +195,29 @@ async def test_a_watermark_covers_what_a_receipt_proved_whose_answer_was_lost(op
     assert (await world.message(admitted.message.id)).status == "READ"
 
 
+@pytest.mark.parametrize("first", ["sent", "failed"])
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (0, 2, 1), (2, 0, 1), (1, 2, 0)])
+async def test_a_watermark_covers_what_a_later_receipt_told_the_recipient_of(
+    open_world: OpenWorld, order: tuple[int, ...], first: str
+) -> None:
+    """The answer was lost; the first receipt tells the provider's id and not whose it is, the next one both."""
+    channel = FakeChannel(info={"features": frozenset({"watermarks"})}).on(TO, OutcomeUnknown())
+    world = await open_world(channel)
+    partner = await world.partner()
+    await world.start()
+    admitted = await world.accept(partner)
+    await world.status(admitted, "UNKNOWN")
+    mark, address, ref = to_datetime(world.clock.now()), Address("e164", TO), f"{admitted.message.id}.1.1"
+    updates = [
+        DeliveryUpdate(event_id="f", status=first, provider_id="p", correlation=ref),  # type: ignore[arg-type]
+        DeliveryUpdate(event_id="e", status="sent", provider_id="p", correlation=ref, recipient=address),
+        DeliveryUpdate(event_id="r", status="read", recipient=address, watermark=mark),
+    ]
+    for number in order:
+        await world.tell(partner, updates[number])
+    assert (await world.message(admitted.message.id)).status == "READ"
+
+
 async def test_a_watermark_that_covers_two_steps_of_one_message(open_world: OpenWorld) -> None:
     """A reminder through the same gateway: each step has been read, is stored as such and pays for itself."""
     channel = FakeChannel(info={"features": frozenset({"watermarks"})})
