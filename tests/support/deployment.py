@@ -210,10 +210,12 @@ class Deployment(World):
     # ---- what became of it
 
     async def settle(self) -> None:
-        """Wait until every message has its provider's verdict and every receipt under way is applied."""
+        """Wait until every message has its provider's verdict, and every answer and receipt under way is stored."""
         while pending := await self.database.read(_pending):
             for message_id in pending:
                 await self.node.verdicts.wait(message_id, 0.1)
+        for lane in self.node.outbox.lanes.values():  # a receipt may be stored before the answer to its send
+            await lane._places.emptied(20)
         for simulator in self.simulators.values():
             await simulator.settle()
         await self.node.inbox.drain()
